@@ -20,7 +20,8 @@ namespace {
 
 constexpr size_t kShownBytes = 60;
 
-/// Makes any bytes fit to stand in a line of text; long ones are cut at a character's border.
+}  // namespace
+
 std::string one_line(std::string_view text) {
   std::string out;
   size_t end = std::min(text.size(), kShownBytes);
@@ -39,8 +40,6 @@ std::string one_line(std::string_view text) {
   if (end < text.size()) out += "...";
   return out;
 }
-
-}  // namespace
 
 std::string quoted(std::string_view text) { return cat('"', one_line(text), '"'); }
 

@@ -35,6 +35,9 @@ inline constexpr size_t kMaxDepth = 256;
 /// four megabytes from becoming half a gigabyte of parsed records.
 inline constexpr size_t kMaxRecords = 100'000;
 
+/// The text fit to stand in an error: on one line, valid UTF-8 if it was, cut at about 60 bytes.
+std::string one_line(std::string_view text);
+
 /// The text in double quotes, on one line and no longer than about 60 bytes, for use in an error.
 std::string quoted(std::string_view text);
 

@@ -223,12 +223,14 @@ struct Hooks {
 struct Spec {
   std::string oci_version;
   std::optional<Process> process;  ///< absent: create works, start does not (LC-09)
+  bool has_root = false;           ///< root was given at all
   std::string root_path;           ///< as given, absolute or relative to the bundle
   bool root_readonly = false;
   std::string hostname, domainname;
   std::vector<Mount> mounts;
   Hooks hooks;
   std::map<std::string, std::string> annotations;
+  std::vector<std::string> parse_warnings;  ///< what the parser put right by itself; check_spec hands them on
 
   // linux
   bool has_linux = false;

@@ -82,7 +82,7 @@ std::optional<unsigned> capability_number(std::string_view name) {
   return static_cast<unsigned>(found - std::begin(kCapabilities));
 }
 
-std::optional<int> rlimit_number(std::string_view name) { return find_named(std::span(kRlimits), name); }
+std::optional<int> rlimit_number(std::string_view name) { return find_named<int>(kRlimits, name); }
 
 std::string_view rlimit_name(int resource) {
   for (const Named<int>& row : kRlimits) {
