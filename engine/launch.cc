@@ -1,0 +1,149 @@
+#include "engine/launch.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "sys/file.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+// A mount source on a slow network may take its time; a peer that is dead is seen at once through EOF.
+constexpr int64_t kSetupLimitMs = 300'000;
+// A launcher has nothing to do any more but exit.
+constexpr int64_t kReapLimitMs = 10'000;
+
+/// One launch in progress.
+struct Launching {
+  Env& env;
+  LaunchHandler& handler;
+  Dialogue dialogue;
+  sys::Child launcher;
+  Process process;
+  int listener = -1;
+};
+
+io::Task<Result<>> take_init(Launching& now, SyncEvent event) {
+  if (event.fds.size() != 1) co_return fail("sync protocol: Born without exactly one pidfd");
+  now.process.pid = static_cast<pid_t>(event.arg);
+  now.process.pidfd = std::move(event.fds.front());
+  co_return now.handler.born(now.process);
+}
+
+io::Task<Result<>> handle(Launching& now, SyncEvent event) {
+  io::Loop& loop = now.env.loop;
+  switch (event.action) {
+    case SyncAction::kTakeInit: {
+      Result<> taken = co_await take_init(now, std::move(event));
+      co_return taken;
+    }
+    case SyncAction::kWriteMaps: {
+      GANTRY_CO_TRY(now.handler.write_maps(now.process));
+      Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo, 0, std::vector<int>());
+      co_return sent;
+    }
+    case SyncAction::kRunHooks: {
+      const auto point = static_cast<init::HookPoint>(event.arg);
+      GANTRY_CO_TRY(co_await now.handler.run_hooks(point, now.process));
+      Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo, 0, std::vector<int>());
+      co_return sent;
+    }
+    case SyncAction::kNoteListener: now.listener = static_cast<int>(event.arg); co_return Result<>();
+    case SyncAction::kCommit: {
+      GANTRY_CO_TRY(co_await now.handler.ready(now.process));
+      GANTRY_CO_TRY(co_await now.dialogue.send(loop, init::Tag::kCommit, 0, std::vector<int>()));
+      Result<> done = co_await now.handler.committed(now.process, now.listener);
+      co_return done;
+    }
+    default: co_return fail("sync protocol: unexpected event");
+  }
+}
+
+io::Task<Result<>> converse(Launching& now) {
+  GANTRY_CO_TRY(co_await now.handler.spawned(now.dialogue));
+  const io::Deadline deadline = io::Deadline::in_ms(kSetupLimitMs);
+  for (;;) {
+    GANTRY_CO_LET(SyncEvent event, co_await now.dialogue.next(now.env.loop, deadline));
+    if (event.finished) co_return Result<>();
+    GANTRY_CO_TRY(co_await handle(now, std::move(event)));
+  }
+}
+
+/// How the process ended, for a failure that came without words.
+std::string obituary(const ExitStatus& status) {
+  if (status.signal != 0) return cat("init was killed by signal ", status.signal);
+  return cat("init exited with status ", status.code);
+}
+
+io::Task<Result<>> reap_launcher(Launching& now) {
+  const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
+  Result<ExitStatus> status = co_await now.env.exits.wait(now.launcher.pid, now.launcher.pidfd.get(), deadline);
+  if (!status) co_return forward(std::move(status), "launcher");
+  co_return Result<>();
+}
+
+io::Task<Error> abandon(Launching& now, Error why) {
+  const bool silent = why.sys_errno == ECONNRESET;
+  now.dialogue.hang_up();
+  if (now.process.pidfd) {
+    (void)sys::pidfd_signal(now.process.pidfd, SIGKILL);
+    const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
+    Result<ExitStatus> status = co_await now.env.exits.wait(now.process.pid, now.process.pidfd.get(), deadline);
+    if (silent && status) why.text.append(": ").append(obituary(*status));
+  }
+  // Without an init the launcher may hang in something uninterruptible; with one it leaves by itself.
+  (void)sys::pidfd_signal(now.launcher.pidfd, SIGKILL);
+  Result<> reaped = co_await reap_launcher(now);
+  if (!reaped) log_warning(reaped.error().text);
+  co_return why;
+}
+
+}  // namespace
+
+io::Task<Result<>> LaunchHandler::spawned(Dialogue& dialogue) { co_return Result<>(); }
+Result<> LaunchHandler::born(const Process& process) { return {}; }
+Result<> LaunchHandler::write_maps(const Process& process) {
+  return fail("sync protocol: MapsPlease without a user namespace");
+}
+io::Task<Result<>> LaunchHandler::run_hooks(init::HookPoint point, const Process& process) {
+  co_return fail("sync protocol: HooksPlease without hooks");
+}
+io::Task<Result<>> LaunchHandler::ready(const Process& process) { co_return Result<>(); }
+io::Task<Result<>> LaunchHandler::committed(const Process& process, int listener) { co_return Result<>(); }
+
+io::Task<Result<Process>> launch(Env& env, LaunchRequest request, LaunchHandler& handler) {
+  GANTRY_CO_LET(const sys::Fd plan, memfd_with("gantry-plan", request.plan));
+  GANTRY_CO_LET(Dialogue dialogue, Dialogue::open(std::move(request.plan)));
+  sys::SpawnFds fds;
+  fds.stdio = request.stdio;
+  fds.sync = dialogue.child_end();
+  fds.plan = plan.get();
+  fds.slots = std::move(request.slots);
+  GANTRY_CO_LET(sys::Child launcher, co_await env.spawner.spawn(fds));
+  dialogue.close_child_end();
+  Launching now{env, handler, std::move(dialogue), std::move(launcher), Process(), -1};
+  Result<> talked = co_await converse(now);
+  if (!talked) {
+    Error why = co_await abandon(now, std::move(talked).error());
+    co_return std::unexpected(std::move(why));
+  }
+  Result<> reaped = co_await reap_launcher(now);
+  if (!reaped) co_return forward(std::move(reaped));
+  co_return std::move(now.process);
+}
+
+Result<sys::Fd> memfd_with(const char* name, std::string_view bytes) {
+  // MFD_NOEXEC_SEAL would be right but needs 6.3; without a flag 6.3+ kernels only complain in the log.
+  sys::Fd fd(::memfd_create(name, MFD_CLOEXEC));
+  if (!fd) return fail_errno(errno, "memfd_create");
+  GANTRY_TRY(sys::write_all(fd, bytes));
+  if (::lseek(fd.get(), 0, SEEK_SET) < 0) return fail_errno(errno, "lseek");
+  return fd;
+}
+
+}  // namespace gantry

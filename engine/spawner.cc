@@ -1,0 +1,20 @@
+#include "engine/spawner.h"
+
+#include <sys/wait.h>
+
+#include "io/watch.h"
+
+namespace gantry {
+
+io::Task<Result<sys::Child>> LocalSpawner::spawn(const sys::SpawnFds& fds) { co_return sys::spawn_launcher(fds); }
+
+io::Task<Result<ExitStatus>> LocalExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
+  const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");
+  siginfo_t info{};
+  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) < 0) co_return fail_errno(errno, "waitid");
+  if (info.si_code == CLD_EXITED) co_return ExitStatus{info.si_status, 0};
+  co_return ExitStatus{0, info.si_status};
+}
+
+}  // namespace gantry

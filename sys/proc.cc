@@ -1,0 +1,84 @@
+#include "sys/proc.h"
+
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+
+#include "sys/file.h"
+#include "sys/text.h"
+
+namespace gantry::sys {
+
+Result<ProcStat> proc_stat(pid_t pid) {
+  GANTRY_LET(const std::string stat, read_file(cat("/proc/", pid, "/stat"), 4096));
+  // The command name may hold spaces and parentheses: fields are counted from the last one.
+  const auto close_paren = stat.rfind(')');
+  if (close_paren == std::string::npos || close_paren + 2 >= stat.size()) return fail_errno(ESRCH, "proc stat");
+  const auto fields = split(std::string_view(stat).substr(close_paren + 2), ' ');
+  if (fields.size() < 20) return fail(cat("/proc/", pid, "/stat: too few fields"));
+  const auto start = parse_number<uint64_t>(fields[19]);
+  if (!start || fields[0].empty()) return fail(cat("/proc/", pid, "/stat: field 22 is not a number"));
+  return ProcStat{fields[0][0], *start};
+}
+
+Result<Fd> pidfd_open(pid_t pid) {
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd) return fail_errno(errno, "pidfd_open");
+  return fd;
+}
+
+Result<Fd> pidfd_open_checked(pid_t pid, uint64_t start_time) {
+  if (pid <= 0) return fail_errno(ESRCH, "pidfd_open");
+  GANTRY_LET(Fd fd, pidfd_open(pid));
+  // Read after the pidfd pins the process: a recycled pid shows another start time.
+  auto stat = proc_stat(pid);
+  if (!stat || stat->start_time != start_time || stat->state == 'Z' || stat->state == 'X')
+    return fail_errno(ESRCH, "pidfd_open");
+  return fd;
+}
+
+Result<> pidfd_signal(const Fd& pidfd, int signo) {
+  if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signo, nullptr, 0) < 0)
+    return fail_errno(errno, "pidfd_send_signal");
+  return {};
+}
+
+Result<Fd> pidfd_getfd(const Fd& pidfd, int number) {
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
+  if (!fd) return fail_errno(errno, "pidfd_getfd");
+  return fd;
+}
+
+bool runs_init_image(pid_t pid) {
+  constexpr std::string_view kImage = "/memfd:gantry-init";
+  std::array<char, 64> target{};
+  const auto length = ::readlink(cat("/proc/", pid, "/exe").c_str(), target.data(), target.size());
+  return length > 0 && std::string_view(target.data(), static_cast<size_t>(length)).starts_with(kImage);
+}
+
+Result<> set_rlimit(pid_t pid, int resource, rlim_t soft, rlim_t hard) {
+  const rlimit limit{soft, hard};
+  if (::prlimit(pid, static_cast<__rlimit_resource>(resource), &limit, nullptr) < 0) return fail_errno(errno, "prlimit");
+  return {};
+}
+
+Result<> write_id_maps(pid_t pid, std::string_view uid_lines, std::string_view gid_lines, bool deny_setgroups) {
+  if (deny_setgroups) GANTRY_TRY(write_file(cat("/proc/", pid, "/setgroups"), "deny"));
+  GANTRY_TRY(write_file(cat("/proc/", pid, "/uid_map"), uid_lines));
+  return write_file(cat("/proc/", pid, "/gid_map"), gid_lines);
+}
+
+Result<std::string> boot_id() {
+  GANTRY_LET(const std::string text, read_file("/proc/sys/kernel/random/boot_id", 64));
+  return std::string(trim(text));
+}
+
+Result<> become_subreaper() {
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return fail_errno(errno, "prctl PR_SET_CHILD_SUBREAPER");
+  return {};
+}
+
+}  // namespace gantry::sys

@@ -1,0 +1,52 @@
+// Processes as /proc and pidfds show them. Synchronous and bounded.
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "sys/fd.h"
+#include "sys/result.h"
+
+namespace gantry::sys {
+
+/// What /proc/PID/stat says about a process.
+struct ProcStat {
+  char state = 0;           ///< R, S, D, Z, X, ...
+  uint64_t start_time = 0;  ///< field 22: clock ticks after boot; with the pid the identity of a process
+};
+
+/// Reads /proc/PID/stat. ESRCH or ENOENT when there is no such process.
+Result<ProcStat> proc_stat(pid_t pid);
+
+/// pidfd_open(2), CLOEXEC by nature (5.3).
+Result<Fd> pidfd_open(pid_t pid);
+
+/// A pidfd of the process with this pid AND start time; ESRCH when the pid is gone, a zombie, or somebody else's now.
+Result<Fd> pidfd_open_checked(pid_t pid, uint64_t start_time);
+
+/// pidfd_send_signal(2).
+Result<> pidfd_signal(const Fd& pidfd, int signo);
+
+/// pidfd_getfd(2): a copy of the process' fd number `number` (5.6, ptrace permission).
+Result<Fd> pidfd_getfd(const Fd& pidfd, int number);
+
+/// Whether /proc/PID/exe is the sealed gantry-init: the process has not yet executed the container's program.
+bool runs_init_image(pid_t pid);
+
+/// prlimit(2) on another process.
+Result<> set_rlimit(pid_t pid, int resource, rlim_t soft, rlim_t hard);
+
+/// Writes /proc/PID/{uid_map,gid_map} ("container host size" lines). `deny_setgroups` first, as an unprivileged writer must.
+Result<> write_id_maps(pid_t pid, std::string_view uid_lines, std::string_view gid_lines, bool deny_setgroups);
+
+/// The kernel's boot id, one per boot.
+Result<std::string> boot_id();
+
+/// PR_SET_CHILD_SUBREAPER.
+Result<> become_subreaper();
+
+}  // namespace gantry::sys
