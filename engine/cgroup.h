@@ -1,0 +1,174 @@
+// A container's control groups: where they are, making, limiting, joining, freezing, killing and removing them.
+//
+// Works on v1, hybrid (v1 controllers plus a cgroup2 tree at <root>/unified) and v2 hosts with plain files; the systemd
+// driver is not here. A container's cgroups are its *leaf* directories, one per hierarchy; everything below them is the
+// container's own business and goes with them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/spec.h"
+#include "io/deadline.h"
+#include "io/task.h"
+#include "sys/fd.h"
+#include "sys/result.h"
+
+namespace gantry {
+
+namespace io {
+class Loop;
+}
+
+enum class CgroupMode : uint8_t { kV1, kHybrid, kV2 };
+
+/// "v1", "hybrid", "v2": as the state file stores it.
+const char* cgroup_mode_name(CgroupMode mode);
+Result<CgroupMode> parse_cgroup_mode(std::string_view name);
+
+/// Where a container's cgroups are: saved in state.json before the directories are made, and never recomputed (CG-06).
+struct CgroupPaths {
+  CgroupMode mode = CgroupMode::kV2;
+  /// Controller ("cpu", "name=systemd"; "" = the cgroup2 tree) and absolute directory. Controllers mounted together
+  /// have an entry each with the same directory.
+  std::vector<std::pair<std::string, std::string>> dirs;
+};
+
+/// One mounted hierarchy.
+struct CgroupHierarchy {
+  std::vector<std::string> controllers;  ///< {"cpu", "cpuacct"}, {"name=systemd"}; empty = cgroup2
+  std::string mountpoint;                ///< "/sys/fs/cgroup/cpu,cpuacct"
+  std::string own_path;                  ///< this process' cgroup as /proc/self/cgroup names it; "" on v2 until needed
+};
+
+/// What the host offers.
+struct CgroupHost {
+  CgroupMode mode = CgroupMode::kV2;
+  std::string root = "/sys/fs/cgroup";
+  std::vector<CgroupHierarchy> hierarchies;
+  const CgroupHierarchy* unified() const;  ///< the cgroup2 one, or nullptr
+};
+
+/// CG-01. Costs a statfs on v2, and one read of /proc/self/cgroup otherwise.
+Result<CgroupHost> probe_cgroup_host(const std::string& root = "/sys/fs/cgroup");
+
+/// The hierarchies named by the text of /proc/PID/cgroup; malformed lines are errors. Mountpoints are the usual names
+/// below `root`. Pure.
+Result<std::vector<CgroupHierarchy>> parse_proc_cgroup(std::string_view text, const std::string& root);
+
+/// CG-02, CG-03. `cgroups_path` is linux.cgroupsPath: absolute = below each mountpoint; relative or empty (then the id)
+/// = below the caller's own cgroup, which may need /proc/self/mountinfo. The root of a hierarchy is refused. Touches
+/// nothing.
+Result<CgroupPaths> resolve_cgroup(const CgroupHost& host, std::string_view cgroups_path, std::string_view id);
+
+/// `path` without ".", ".." and empty components, never above the root; starts with "/". Pure.
+std::string clean_cgroup_path(std::string_view path);
+
+/// One --cgroup argument of exec: existing cgroups below the container's (EX-17).
+struct SubCgroup {
+  std::vector<std::string> controllers;  ///< empty: all hierarchies
+  std::string path;                      ///< relative, cleaned, without ".."
+};
+
+/// EX-17: `[CTRL[,CTRL]:]PATH`, with runc's error texts. Pure.
+Result<std::vector<SubCgroup>> parse_sub_cgroups(CgroupMode mode, const std::vector<std::string>& arguments);
+
+/// The cgroups of one container. Movable; destroying it leaves the cgroups alone. All sync functions are bounded by the
+/// kernel. A cgroup that has vanished is "empty", "not frozen" and "removed", never an error.
+class Cgroup {
+ public:
+  /// Makes the leaf directories and missing parents. An existing leaf must be empty and thawed (CR-13); it is reused.
+  /// cpuset parents are initialised; on v2 the controllers are enabled down the path (RS-26). On failure what was made
+  /// is removed again.
+  static Result<Cgroup> create(const CgroupHost& host, const CgroupPaths& paths);
+
+  /// For an existing container. Touches nothing; refuses paths that cannot be a container's (a hierarchy's root, "..").
+  static Result<Cgroup> open(const CgroupPaths& paths);
+
+  const CgroupPaths& paths() const { return paths_; }
+  CgroupMode mode() const { return paths_.mode; }
+
+  /// All of RS-* on a cgroup just made, before anything joins it; includes the device rules with the runtime's
+  /// additions. Ignored settings are named in `warnings`.
+  Result<> apply(const Resources& resources, std::vector<std::string>& warnings);
+
+  /// UP-06: only what is given changes; device rules are never touched. Not rolled back on failure.
+  Result<> update(const Resources& resources, std::vector<std::string>& warnings);
+
+  /// What a process writes "0" to, single-threaded, to become a member: `tasks` of every v1 hierarchy, `cgroup.procs`
+  /// of cgroup2 (also on v2: the fall-back for CLONE_INTO_CGROUP). The fds are O_WRONLY. `subs`: see parse_sub_cgroups.
+  Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}) const;
+
+  /// v2: the directory for CLONE_INTO_CGROUP. Invalid on v1 and hybrid.
+  Result<sys::Fd> unified_dir(const std::vector<SubCgroup>& subs = {}) const;
+
+  /// CG-07, v2: gives the directory and the delegatable files to `uid` (a host uid).
+  Result<> delegate(uid_t uid) const;
+
+  /// KD-12: waits until all is frozen; when that does not happen by the deadline it thaws again and fails.
+  io::Task<Result<>> freeze(io::Loop& loop, io::Deadline deadline);
+  /// KD-13.
+  io::Task<Result<>> thaw(io::Loop& loop, io::Deadline deadline);
+  /// Frozen by itself, not only through an ancestor. False without a freezer.
+  Result<bool> frozen() const;
+
+  /// Process ids of the whole tree, ascending, as seen from this pid namespace.
+  Result<std::vector<pid_t>> pids_recursive() const;
+
+  /// True when no process is left anywhere in the tree.
+  Result<bool> empty() const;
+
+  /// RS-28, KD-05, KD-06: signals every process of the tree. SIGKILL: until none is left; frozen ones are thawed (the
+  /// whole subtree), and what was frozen here is always thawed.
+  io::Task<Result<>> kill_all(io::Loop& loop, int signo, io::Deadline deadline);
+
+  /// CG-08: removes the leaves and all below them; waits with growing pauses while they are busy and names who is left
+  /// in them at the deadline.
+  io::Task<Result<>> remove(io::Loop& loop, io::Deadline deadline);
+
+  /// For undoing create() in the same process: parents that create() made and that are empty (KD-15). Best effort.
+  void remove_made_parents();
+
+  /// How often the kernel's OOM killer struck here (CR-14); 0 when unknown.
+  uint64_t oom_kills() const;
+
+ private:
+  friend class CgroupV1;
+  friend class CgroupV2;
+
+  /// One hierarchy's leaf.
+  struct Dir {
+    std::vector<std::string> controllers;  ///< {""} for cgroup2
+    std::string path;
+    bool fresh = false;  ///< made by create()
+    bool unified() const { return controllers.front().empty(); }
+    bool has(std::string_view controller) const;
+  };
+
+  Cgroup() = default;
+  const Dir* find(std::string_view controller) const;
+  const Dir* unified() const { return find(""); }
+  const Dir& process_dir() const;
+  Result<> make_leaf(const CgroupHost& host, Dir& dir);
+  Result<> make_parents(const CgroupHierarchy& hierarchy, const std::string& leaf);
+  Result<> check_fitness() const;
+  void undo_create();
+  Result<sys::Fd> open_sub(const Dir& dir, const std::vector<SubCgroup>& subs, const char* file, int flags) const;
+  Result<> set_frozen(const Dir& dir, bool on) const;
+  Result<bool> settled(const Dir& dir, bool on) const;
+
+  CgroupPaths paths_;
+  std::vector<Dir> dirs_;
+  std::vector<std::string> made_parents_;
+  std::vector<std::string> available_;  ///< cgroup2 controllers usable in the leaf
+};
+
+/// v2: the directory of the cgroup a process is in now; exec falls back to it when the container's own refuses
+/// processes.
+Result<sys::Fd> cgroup2_dir_of(pid_t pid, const std::string& root = "/sys/fs/cgroup");
+
+}  // namespace gantry
