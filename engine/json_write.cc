@@ -6,11 +6,11 @@
 
 #include <variant>
 
-namespace gantry {
+namespace gantry::json {
 
 namespace rj = rapidjson;
 
-struct JsonWriter::Impl {
+struct Writer::Impl {
   rj::StringBuffer buffer;
   std::variant<rj::Writer<rj::StringBuffer>, rj::PrettyWriter<rj::StringBuffer>> writer;
 
@@ -33,62 +33,62 @@ struct JsonWriter::Impl {
   }
 };
 
-JsonWriter::JsonWriter(Layout layout) : impl_(std::make_unique<Impl>(layout)) {}
-JsonWriter::~JsonWriter() = default;
+Writer::Writer(Layout layout) : impl_(std::make_unique<Impl>(layout)) {}
+Writer::~Writer() = default;
 
-JsonWriter& JsonWriter::begin_object() {
+Writer& Writer::begin_object() {
   impl_->with([](auto& w) { w.StartObject(); });
   return *this;
 }
 
-JsonWriter& JsonWriter::end_object() {
+Writer& Writer::end_object() {
   impl_->with([](auto& w) { w.EndObject(); });
   return *this;
 }
 
-JsonWriter& JsonWriter::begin_array() {
+Writer& Writer::begin_array() {
   impl_->with([](auto& w) { w.StartArray(); });
   return *this;
 }
 
-JsonWriter& JsonWriter::end_array() {
+Writer& Writer::end_array() {
   impl_->with([](auto& w) { w.EndArray(); });
   return *this;
 }
 
-JsonWriter& JsonWriter::key(std::string_view name) {
+Writer& Writer::key(std::string_view name) {
   const std::string text = valid_utf8(name);
   impl_->with([&text](auto& w) { w.Key(text.data(), static_cast<rj::SizeType>(text.size())); });
   return *this;
 }
 
-JsonWriter& JsonWriter::value(std::string_view text) {
+Writer& Writer::value(std::string_view text) {
   const std::string clean = valid_utf8(text);
   impl_->with([&clean](auto& w) { w.String(clean.data(), static_cast<rj::SizeType>(clean.size())); });
   return *this;
 }
 
-JsonWriter& JsonWriter::value(bool yes) {
+Writer& Writer::value(bool yes) {
   impl_->with([yes](auto& w) { w.Bool(yes); });
   return *this;
 }
 
-JsonWriter& JsonWriter::null() {
+Writer& Writer::null() {
   impl_->with([](auto& w) { w.Null(); });
   return *this;
 }
 
-JsonWriter& JsonWriter::put_signed(int64_t number) {
+Writer& Writer::put_signed(int64_t number) {
   impl_->with([number](auto& w) { w.Int64(number); });
   return *this;
 }
 
-JsonWriter& JsonWriter::put_unsigned(uint64_t number) {
+Writer& Writer::put_unsigned(uint64_t number) {
   impl_->with([number](auto& w) { w.Uint64(number); });
   return *this;
 }
 
-std::string JsonWriter::take() { return std::string(impl_->buffer.GetString(), impl_->buffer.GetSize()); }
+std::string Writer::take() { return std::string(impl_->buffer.GetString(), impl_->buffer.GetSize()); }
 
 namespace {
 
@@ -130,4 +130,4 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
-}  // namespace gantry
+}  // namespace gantry::json

@@ -7,45 +7,45 @@
 #include <string>
 #include <string_view>
 
-namespace gantry {
+namespace gantry::json {
 
 /// Builds one document. Calls must nest properly: key() before each value inside an object. Bytes that are not UTF-8
 /// become U+FFFD, as Go writes them. Never fails.
-class JsonWriter {
+class Writer {
  public:
   enum class Layout : uint8_t { kLine, kTwoSpaces, kFourSpaces, kTab };
 
-  explicit JsonWriter(Layout layout = Layout::kLine);
-  ~JsonWriter();
-  JsonWriter(const JsonWriter&) = delete;
-  JsonWriter& operator=(const JsonWriter&) = delete;
+  explicit Writer(Layout layout = Layout::kLine);
+  ~Writer();
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
 
-  JsonWriter& begin_object();
-  JsonWriter& end_object();
-  JsonWriter& begin_array();
-  JsonWriter& end_array();
-  JsonWriter& key(std::string_view name);
+  Writer& begin_object();
+  Writer& end_object();
+  Writer& begin_array();
+  Writer& end_array();
+  Writer& key(std::string_view name);
 
-  JsonWriter& value(std::string_view text);
-  JsonWriter& value(const char* text) { return value(std::string_view(text)); }
-  JsonWriter& value(bool yes);
-  JsonWriter& null();
+  Writer& value(std::string_view text);
+  Writer& value(const char* text) { return value(std::string_view(text)); }
+  Writer& value(bool yes);
+  Writer& null();
   template <std::integral T>
     requires(!std::same_as<T, bool>)
-  JsonWriter& value(T number) {
+  Writer& value(T number) {
     if constexpr (std::signed_integral<T>) return put_signed(number);
     return put_unsigned(static_cast<uint64_t>(number));
   }
 
   /// key() and value() in one.
   template <class T>
-  JsonWriter& member(std::string_view name, const T& content) {
+  Writer& member(std::string_view name, const T& content) {
     return key(name).value(content);
   }
 
   /// A member that is a list of values.
   template <class List>
-  JsonWriter& list(std::string_view name, const List& items) {
+  Writer& list(std::string_view name, const List& items) {
     key(name).begin_array();
     for (const auto& item : items) value(item);
     return end_array();
@@ -56,12 +56,12 @@ class JsonWriter {
 
  private:
   struct Impl;
-  JsonWriter& put_signed(int64_t number);
-  JsonWriter& put_unsigned(uint64_t number);
+  Writer& put_signed(int64_t number);
+  Writer& put_unsigned(uint64_t number);
   std::unique_ptr<Impl> impl_;
 };
 
 /// The text with every byte that is not part of valid UTF-8 replaced by U+FFFD.
 std::string valid_utf8(std::string_view text);
 
-}  // namespace gantry
+}  // namespace gantry::json
