@@ -12,6 +12,7 @@
 #include <climits>
 
 #include "io/readable.h"
+#include "io/timer.h"
 
 namespace gantry::io {
 
@@ -38,6 +39,18 @@ Endpoint::Moved retry(Call call) {
     result = moved(call());
   } while (result.err == EINTR);
   return result;
+}
+
+Task<Wake> one_turn(Loop& loop) {
+  const Wake wake = co_await yield_now(loop);
+  co_return wake;
+}
+
+/// For want of a descriptor to watch with.
+Task<Wake> look_again(Loop& loop, Deadline deadline) {
+  const Deadline pause = deadline.or_sooner(Deadline::in_ms(10));
+  const Wake wake = co_await sleep_until(loop, pause);
+  co_return wake == Wake::kTimeout && !deadline.expired() ? Wake::kReady : wake;
 }
 
 }  // namespace
@@ -70,7 +83,10 @@ Endpoint Endpoint::own(sys::Fd fd, Direction direction) {
 Endpoint Endpoint::borrow(int fd, Direction direction) {
   Endpoint end(fd, direction);
   struct stat info{};
-  if (::fstat(fd, &info) < 0) return end;
+  if (::fstat(fd, &info) < 0) {
+    end.fd_ = -1;  // the number may soon be another file's
+    return end;
+  }
   end.terminal_ = S_ISCHR(info.st_mode) && is_terminal(fd);
   if (S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode)) {
     if (Result<sys::Fd> own = reopen_nonblocking(fd)) {
@@ -100,7 +116,7 @@ Endpoint::Moved Endpoint::try_read(std::span<std::byte> into) {
     const iovec part{into.data(), into.size()};
     result = retry([&] { return ::preadv2(fd_, &part, 1, -1, RWF_NOWAIT); });
     // Not offered for this kind of file, or by this kernel; or a regular file that is not cached.
-    if (result.err == EOPNOTSUPP || (result.err == EAGAIN && piece_ == SSIZE_MAX)) {
+    if (result.err == EOPNOTSUPP || (result.err == EAGAIN && (always_ready_ || piece_ == SSIZE_MAX))) {
       result = retry([&] { return ::read(fd_, into.data(), into.size()); });
     }
   }
@@ -117,29 +133,26 @@ Endpoint::Moved Endpoint::try_write(std::span<const std::byte> from) {
   return retry([&] { return ::write(fd_, from.data(), std::min(from.size(), piece_)); });
 }
 
-int Endpoint::watched_fd() {
-  if (kind_ == Kind::kOurs) return number();
-  if (!epoll_ && !always_ready_) {
-    epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
-    epoll_event event{};
-    event.events = direction_ == Direction::kRead ? EPOLLIN : EPOLLOUT;
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd_, &event) < 0) {
-      always_ready_ = errno == EPERM || errno == EBADF;
-      epoll_.reset();
-    }
-  }
-  return epoll_.get();
+void Endpoint::watch() {
+  if (epoll_ || always_ready_) return;
+  epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{};
+  event.events = direction_ == Direction::kRead ? EPOLLIN : EPOLLOUT;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd_, &event) == 0) return;
+  always_ready_ = errno == EPERM;
+  epoll_.reset();
 }
 
 Task<Wake> Endpoint::ready(Loop& loop, Deadline deadline) {
-  const int fd = watched_fd();
-  // A borrowed descriptor is watched through an epoll of ours, which turns readable when it is ready.
-  const bool write = kind_ == Kind::kOurs && direction_ == Direction::kWrite;
-  return wait_fd(loop, fd, static_cast<short>(write ? POLLOUT : POLLIN), deadline);
+  if (kind_ == Kind::kOurs) return wait_fd(loop, number(), direction_ == Direction::kRead ? POLLIN : POLLOUT, deadline);
+  watch();
+  if (epoll_) return wait_fd(loop, epoll_.get(), POLLIN, deadline);
+  if (always_ready_) return one_turn(loop);
+  return look_again(loop, deadline);
 }
 
 void Endpoint::end_output() {
-  if (::shutdown(number(), SHUT_WR) < 0) own_.reset();
+  if (::shutdown(own_.get(), SHUT_WR) < 0) own_.reset();
 }
 
 }  // namespace gantry::io

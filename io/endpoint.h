@@ -41,8 +41,8 @@ class Endpoint {
   /// Waits until a try is worth while.
   Task<Wake> ready(Loop& loop, Deadline deadline);
 
-  /// Says "no more" to whoever reads from the other side: sockets are shut down for writing, other descriptors that are
-  /// ours are closed, a caller's stays open.
+  /// Says "no more" to whoever reads from the other side, if the descriptor is ours: a socket is shut down for writing,
+  /// anything else is closed (so not for a pty master). A caller's stays open.
   void end_output();
 
   int number() const { return own_ ? own_.get() : fd_; }
@@ -51,7 +51,7 @@ class Endpoint {
   enum class Kind { kOurs, kSocket, kGuarded };
   Endpoint(int fd, Direction direction) : fd_(fd), direction_(direction) {}
   bool guarded_ready() const;
-  int watched_fd();
+  void watch();
 
   int fd_;
   Direction direction_;

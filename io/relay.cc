@@ -3,12 +3,12 @@
 namespace gantry::io {
 
 Relay::Step Relay::fill(RelayReport& report) {
-  buffer_.resize(kBuffer);
+  if (!buffer_) buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBuffer);
+  const Endpoint::Moved got = source_.try_read(std::span(buffer_.get(), kBuffer));
   begin_ = 0;
-  const Endpoint::Moved got = source_.try_read(buffer_);
-  buffer_.resize(got.count);
+  end_ = got.count;
   if (got.count > 0) return Step::kGoOn;
-  buffer_ = {};
+  buffer_.reset();
   if (got.err == EAGAIN) return Step::kWaitSource;
   report.end = got.err == 0 ? RelayEnd::kEof : RelayEnd::kReadError;
   if (got.err != 0) report.error = fail_errno(got.err, "read").error();
@@ -16,7 +16,7 @@ Relay::Step Relay::fill(RelayReport& report) {
 }
 
 Relay::Step Relay::drain(RelayReport& report) {
-  const Endpoint::Moved put = sink_.try_write(std::span(buffer_).subspan(begin_));
+  const Endpoint::Moved put = sink_.try_write(std::span(buffer_.get() + begin_, held()));
   if (put.err == EAGAIN) return Step::kWaitSink;
   if (put.err != 0) {
     report.end = RelayEnd::kWriteError;

@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <vector>
 
 #include "io/endpoint.h"
 #include "io/loop.h"
@@ -36,7 +36,7 @@ class Relay {
   Endpoint& sink() { return sink_; }
   uint64_t bytes() const { return written_; }
   /// Read but not yet written.
-  size_t held() const { return buffer_.size() - begin_; }
+  size_t held() const { return end_ - begin_; }
 
  private:
   enum class Step { kGoOn, kWaitSource, kWaitSink, kEnd };
@@ -47,8 +47,9 @@ class Relay {
   Loop& loop_;
   Endpoint source_;
   Endpoint sink_;
-  std::vector<std::byte> buffer_;  ///< [begin_, end): read, not yet written
+  std::unique_ptr<std::byte[]> buffer_;  ///< [begin_, end_): read, not yet written
   size_t begin_ = 0;
+  size_t end_ = 0;
   uint64_t written_ = 0;
 };
 

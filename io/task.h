@@ -55,7 +55,7 @@ struct TaskPromise {
 template <class T>
 struct TaskResult {
   std::optional<T> value;
-  template <class U>
+  template <class U = T>
   void return_value(U&& from) {
     value.emplace(std::forward<U>(from));
   }
