@@ -6,14 +6,12 @@ GANTRY_RUNTIME chooses the runtime (default: build/release/gantry). Any runc-com
 import ctypes
 import os
 import pathlib
-import shutil
-import signal
 import subprocess
 import tempfile
 
 import pytest
 
-import host
+import guardian
 import images
 from daemons import Containerd, Docker
 from podman import Podman
@@ -22,9 +20,12 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 CLONE_NEWNS = 0x20000
 
 
+def _world_of(guardian_pid):
+    return pathlib.Path(tempfile.gettempdir()) / f"gantry-clients-{guardian_pid}"
+
+
 def pytest_configure():
-    # Ends the run like Ctrl-C does: with everything torn down.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    guardian.stand_guard(_world_of)
 
 
 class Runtime:
@@ -42,7 +43,7 @@ class Runtime:
 def _leave_mount_namespace():
     """Moves this process, and so every client and daemon, to a mount namespace that nobody else sees.
 
-    The root is made shared again, as on a host with an init system, because clients behave differently on a private one.
+    The root is made shared again, as on a host with an init system: clients behave differently on a private one.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) != 0:
@@ -71,18 +72,13 @@ def runtime():
 
 @pytest.fixture(scope="session")
 def world(runtime):
-    """A private directory; at the end no process, mount or cgroup of ours is left, whatever the tests did."""
+    """The directory of this run; the guardian removes it."""
     _leave_mount_namespace()
     if runtime.is_crun:
         _hide_unified_hierarchy()
-    root = pathlib.Path(tempfile.mkdtemp(prefix="gantry-clients-"))
-    try:
-        yield root
-    finally:
-        host.kill_processes_of(root)
-        host.remove_cgroups(f"/gantry-test/{root.name}")
-        host.unmount_below(root)
-        shutil.rmtree(root)
+    path = _world_of(os.getppid())
+    path.mkdir(mode=0o711)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ class _Client:
         """Runs one command and returns the finished process, whatever its exit status."""
         feed = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
         argv = self.command(verb, args)
-        return subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=60, check=False, **feed)
+        return subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=30, check=False, **feed)
 
     def call(self, verb, *args, status=0, stdin=None):
         """Runs one command, requires its exit status, and returns what it printed."""

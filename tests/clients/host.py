@@ -1,4 +1,4 @@
-"""What the client tests need from the host: cgroups, processes, mounts, and waiting with a deadline."""
+"""What the client tests need from the host: cgroups, mounts, and waiting with a deadline."""
 
 import contextlib
 import os
@@ -113,47 +113,14 @@ def _rmdir(directory):
 
 
 def remove_cgroups(parent):
-    """Kills everything in `parent` and below, in all hierarchies, and removes the directories."""
+    """Kills everything in `parent` and below, in all hierarchies, and removes it; its own parent too, if now empty."""
     for point in cgroup_mounts().values():
         top = point / parent.lstrip("/")
         for directory, _, _ in os.walk(top, topdown=False):
             path = pathlib.Path(directory)
             _empty_cgroup(path)
             eventually(lambda path=path: _rmdir(path), f"{path} can be removed")
-
-
-def unmount_below(root):
-    """Detaches every mount under `root`, the newest first."""
-    points = [point for point, _, _ in _mountinfo() if point.startswith(str(root) + "/")]
-    for point in reversed(points):
-        subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
-
-
-def _mentions(pid, marker):
-    try:
-        return marker in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def processes_of(root):
-    """Pids whose command line names `root`, a directory that only we know: our daemons, shims and monitors."""
-    marker = str(root).encode()
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if pid != os.getpid() and _mentions(pid, marker)]
-
-
-def kill_processes_of(root):
-    """Kills them all; more than one round, because one of them may have been about to start another."""
-
-    def gone():
-        pids = processes_of(root)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return not pids
-
-    eventually(gone, f"no process names {root}")
+        _rmdir(top.parent)
 
 
 def overlay_works(directory):
@@ -162,7 +129,8 @@ def overlay_works(directory):
         for name in ("lower", "upper", "work", "merged"):
             os.mkdir(f"{top}/{name}")
         options = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
-        done = subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", f"{top}/merged"], capture_output=True)
+        argv = ["mount", "-t", "overlay", "-o", options, "overlay", f"{top}/merged"]
+        done = subprocess.run(argv, capture_output=True, check=False)
         if done.returncode == 0:
             subprocess.run(["umount", f"{top}/merged"], check=True)
         return done.returncode == 0

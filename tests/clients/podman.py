@@ -70,7 +70,7 @@ class Podman:
         """Runs one command and returns the finished process, whatever its exit status."""
         argv = self._command(verb, args)
         feed = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        return subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=60, check=False, **feed)
+        return subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=30, check=False, **feed)
 
     def on_terminal(self, verb, *args):
         return Terminal(self._command(verb, args), env=self._env)

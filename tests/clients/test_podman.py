@@ -186,9 +186,9 @@ def test_memory_limit_kills(podman):
 
 
 def test_user_by_number_and_by_name(podman):
-    numbers = podman.call("run", "--rm", "--user", "1234:2345", IMAGE, "id", "-u")
-    assert numbers == "1234\n"
-    assert podman.call("run", "--rm", "--user", "worker", IMAGE, "sh", "-c", "id -u; id -g; id -G") == "1000\n1001\n1001 1002\n"
+    show = (IMAGE, "sh", "-c", "id -u; id -g; id -G")
+    assert podman.call("run", "--rm", "--user", "1234:2345", *show).split() == ["1234", "2345", "2345"]
+    assert podman.call("run", "--rm", "--user", "worker", *show).split() == ["1000", "1001", "1001", "1002"]
 
 
 def test_capabilities_and_no_new_privileges(podman):
@@ -214,7 +214,8 @@ def test_read_only_root_and_masked_paths(podman):
 
 def test_volumes(podman, tmp_path):
     (tmp_path / "given").write_text("from outside\n")
-    script = "cat /rw/given; echo inside > /rw/made; touch /ro/x 2>/dev/null || echo refused; df /scratch | grep -c tmpfs"
+    script = "cat /rw/given; echo inside > /rw/made; touch /ro/x 2>/dev/null || echo refused; "
+    script += "df /scratch | grep -c tmpfs"
     options = ("--volume", f"{tmp_path}:/rw", "--volume", f"{tmp_path}:/ro:ro", "--tmpfs", "/scratch:size=1m")
     assert podman.call("run", "--rm", *options, IMAGE, "sh", "-c", script) == "from outside\nrefused\n1\n"
     assert (tmp_path / "made").read_text() == "inside\n"
