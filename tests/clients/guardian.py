@@ -67,6 +67,8 @@ def stand_guard(world):
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     child = os.fork()
     if child == 0:
+        # A shell starts background jobs with it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return
     # Ctrl-C reaches pytest by itself; SIGTERM is passed on as one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
