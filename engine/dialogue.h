@@ -39,8 +39,8 @@ class Dialogue {
   /// before Commit are errors with the step's label in front; EOF has ECONNRESET.
   io::Task<Result<SyncEvent>> next(io::Loop& loop, io::Deadline deadline);
 
-  /// Sends a frame without a step.
-  io::Task<Result<>> send(io::Loop& loop, init::Tag tag, uint64_t arg, std::vector<int> fds);
+  /// Sends a frame without a step. `fds` are borrowed until the task is done.
+  io::Task<Result<>> send(io::Loop& loop, init::Tag tag, uint64_t arg = 0, std::vector<int> fds = {});
 
  private:
   Dialogue(std::string plan, sys::Fd ours, sys::Fd child)

@@ -24,7 +24,7 @@ struct Launching {
   LaunchHandler& handler;
   Dialogue dialogue;
   sys::Child launcher;
-  Process process;
+  sys::Child process;
   int listener = -1;
 };
 
@@ -44,19 +44,19 @@ io::Task<Result<>> handle(Launching& now, SyncEvent event) {
     }
     case SyncAction::kWriteMaps: {
       GANTRY_CO_TRY(now.handler.write_maps(now.process));
-      Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo, 0, std::vector<int>());
+      Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo);
       co_return sent;
     }
     case SyncAction::kRunHooks: {
       const auto point = static_cast<init::HookPoint>(event.arg);
       GANTRY_CO_TRY(co_await now.handler.run_hooks(point, now.process));
-      Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo, 0, std::vector<int>());
+      Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo);
       co_return sent;
     }
     case SyncAction::kNoteListener: now.listener = static_cast<int>(event.arg); co_return Result<>();
     case SyncAction::kCommit: {
       GANTRY_CO_TRY(co_await now.handler.ready(now.process));
-      GANTRY_CO_TRY(co_await now.dialogue.send(loop, init::Tag::kCommit, 0, std::vector<int>()));
+      GANTRY_CO_TRY(co_await now.dialogue.send(loop, init::Tag::kCommit));
       Result<> done = co_await now.handler.committed(now.process, now.listener);
       co_return done;
     }
@@ -106,17 +106,17 @@ io::Task<Error> abandon(Launching& now, Error why) {
 }  // namespace
 
 io::Task<Result<>> LaunchHandler::spawned(Dialogue& dialogue) { co_return Result<>(); }
-Result<> LaunchHandler::born(const Process& process) { return {}; }
-Result<> LaunchHandler::write_maps(const Process& process) {
+Result<> LaunchHandler::born(const sys::Child& process) { return {}; }
+Result<> LaunchHandler::write_maps(const sys::Child& process) {
   return fail("sync protocol: MapsPlease without a user namespace");
 }
-io::Task<Result<>> LaunchHandler::run_hooks(init::HookPoint point, const Process& process) {
+io::Task<Result<>> LaunchHandler::run_hooks(init::HookPoint point, const sys::Child& process) {
   co_return fail("sync protocol: HooksPlease without hooks");
 }
-io::Task<Result<>> LaunchHandler::ready(const Process& process) { co_return Result<>(); }
-io::Task<Result<>> LaunchHandler::committed(const Process& process, int listener) { co_return Result<>(); }
+io::Task<Result<>> LaunchHandler::ready(const sys::Child& process) { co_return Result<>(); }
+io::Task<Result<>> LaunchHandler::committed(const sys::Child& process, int listener) { co_return Result<>(); }
 
-io::Task<Result<Process>> launch(Env& env, LaunchRequest request, LaunchHandler& handler) {
+io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandler& handler) {
   GANTRY_CO_LET(const sys::Fd plan, memfd_with("gantry-plan", request.plan));
   GANTRY_CO_LET(Dialogue dialogue, Dialogue::open(std::move(request.plan)));
   sys::SpawnFds fds;
@@ -126,7 +126,7 @@ io::Task<Result<Process>> launch(Env& env, LaunchRequest request, LaunchHandler&
   fds.slots = std::move(request.slots);
   GANTRY_CO_LET(sys::Child launcher, co_await env.spawner.spawn(fds));
   dialogue.close_child_end();
-  Launching now{env, handler, std::move(dialogue), std::move(launcher), Process(), -1};
+  Launching now{env, handler, std::move(dialogue), std::move(launcher), sys::Child(), -1};
   Result<> talked = co_await converse(now);
   if (!talked) {
     Error why = co_await abandon(now, std::move(talked).error());

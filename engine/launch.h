@@ -12,25 +12,19 @@
 
 namespace gantry {
 
-/// A process made by the launcher: child of whoever the Spawner stands for.
-struct Process {
-  pid_t pid = 0;
-  sys::Fd pidfd;
-};
-
 /// What happens between clone and Commit. Every handler runs once per message, in the order of sync_protocol.h.
 class LaunchHandler {
  public:
   virtual ~LaunchHandler() = default;
   /// The launcher runs and clones; the time to make cgroups and send kCgroup.
   virtual io::Task<Result<>> spawned(Dialogue& dialogue);
-  virtual Result<> born(const Process& process);
-  virtual Result<> write_maps(const Process& process);
-  virtual io::Task<Result<>> run_hooks(init::HookPoint point, const Process& process);
+  virtual Result<> born(const sys::Child& process);
+  virtual Result<> write_maps(const sys::Child& process);
+  virtual io::Task<Result<>> run_hooks(init::HookPoint point, const sys::Child& process);
   /// Last moment before Commit: limits and state.
-  virtual io::Task<Result<>> ready(const Process& process);
+  virtual io::Task<Result<>> ready(const sys::Child& process);
   /// Commit was sent; `listener` is the fd number announced by kSeccompFd, -1 without one.
-  virtual io::Task<Result<>> committed(const Process& process, int listener);
+  virtual io::Task<Result<>> committed(const sys::Child& process, int listener);
 };
 
 struct LaunchRequest {
@@ -41,7 +35,7 @@ struct LaunchRequest {
 
 /// Runs the whole dialogue. On success the process waits for start (create) or runs (exec). On failure it is killed and
 /// reaped; what the handlers made is theirs to undo.
-io::Task<Result<Process>> launch(Env& env, LaunchRequest request, LaunchHandler& handler);
+io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandler& handler);
 
 /// A sealed memfd with `bytes`, position 0.
 Result<sys::Fd> memfd_with(const char* name, std::string_view bytes);

@@ -48,6 +48,8 @@ Result<bool> StateDir::try_lock() {
   return fail_errno(errno, "flock");
 }
 
+void StateDir::unlock() { ::flock(dir_.get(), LOCK_UN); }
+
 Result<> StateDir::save(const ContainerRecord& record) const {
   GANTRY_LET(const std::string boot, sys::boot_id());
   return sys::replace_file_at(dir_, kRecordFile, encode_record(record, boot), 0600);

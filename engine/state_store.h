@@ -41,6 +41,8 @@ class StateDir {
 
   /// Takes the container's lock (flock on the directory) without waiting: false when somebody else holds it.
   Result<bool> try_lock();
+  /// Gives the lock back before the directory is closed.
+  void unlock();
 
   Result<> save(const ContainerRecord& record) const;
   /// ENOENT in the error when there is no state.json (a half-made directory, KD-09).

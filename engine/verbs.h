@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/container.h"
+#include "engine/log.h"  // log_warning, log_debug: what verbs report besides their result
 #include "engine/spec.h"
 #include "io/task.h"
 #include "sys/fd.h"
@@ -30,11 +31,8 @@ struct Env {
   Spawner& spawner;
   ExitSource& exits;
   std::string program = "gantry";  ///< argv[0]'s base name, for texts and default names
+  unsigned inherited_fds = 0;      ///< how many of 3, 4, ... were open when the process started, without a gap
 };
-
-/// Receives warnings while a verb runs; set once by main (spdlog behind it). Default: dropped.
-void log_warning(const std::string& text);
-void log_debug(const std::string& text);
 
 struct CreateOptions {
   std::string id;

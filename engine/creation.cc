@@ -1,0 +1,335 @@
+#include "engine/creation.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <ctime>
+#include <optional>
+
+#include "engine/agent.h"
+#include "engine/bundle.h"
+#include "engine/hooks.h"
+#include "engine/launch_context.h"
+#include "engine/notify.h"
+#include "engine/seccomp_cache.h"
+#include "engine/slots.h"
+#include "engine/spec_check.h"
+#include "io/listener.h"
+#include "sys/file.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+constexpr int64_t kDialMs = 10'000;
+constexpr int64_t kUndoMs = 10'000;
+
+/// RFC 3339 with nanoseconds, UTC.
+std::string timestamp() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  std::array<char, 24> seconds{};
+  const size_t length = std::strftime(seconds.data(), seconds.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string nanos = cat(now.tv_nsec);
+  nanos.insert(0, 9 - nanos.size(), '0');
+  return cat(std::string_view(seconds.data(), length), ".", nanos, "Z");
+}
+
+/// The rootfs as an absolute path without symlinks.
+Result<std::string> resolve_rootfs(const Bundle& bundle) {
+  const std::string given =
+      bundle.spec.root_path.starts_with('/') ? bundle.spec.root_path : bundle.path + "/" + bundle.spec.root_path;
+  const sys::Fd root(::open(given.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root) return fail_path(errno, "root.path", given);
+  std::array<char, 4096> target;
+  const auto length = ::readlink(cat("/proc/self/fd/", root.get()).c_str(), target.data(), target.size());
+  if (length < 0) return fail_errno(errno, "readlink rootfs");
+  return std::string(target.data(), static_cast<size_t>(length));
+}
+
+/// One creation in progress: its handlers run during the launch, its undo() afterwards if something failed.
+class Creation final : public LaunchHandler {
+ public:
+  Creation(Env& env, CreateRequest request) : env_(env), request_(std::move(request)) {}
+
+  io::Task<Result<Created>> run();
+
+  io::Task<Result<>> spawned(Dialogue& dialogue) override;
+  Result<> born(const sys::Child& process) override;
+  Result<> write_maps(const sys::Child& process) override;
+  io::Task<Result<>> run_hooks(init::HookPoint point, const sys::Child& process) override;
+  io::Task<Result<>> ready(const sys::Child& process) override;
+  io::Task<Result<>> committed(const sys::Child& process, int listener) override;
+
+ private:
+  Result<> read_bundle();
+  io::Task<Result<>> dial_sockets();
+  Result<> claim();
+  Result<> make_cgroup();
+  Result<LaunchRequest> plan();
+  io::Task<Result<>> attempt();
+  io::Task<> undo();
+  bool needs_runtime_point() const;
+
+  Env& env_;
+  CreateRequest request_;
+  std::optional<Bundle> bundle_;
+  std::optional<StateDir> dir_;
+  std::optional<Cgroup> cgroup_;
+  CgroupHost cgroup_host_;
+  CgroupPaths cgroup_paths_;
+  CompiledSeccomp seccomp_;
+  ContainerRecord record_;
+  StateDir::Fifos fifos_;
+  sys::Fd console_, pidfd_socket_, cgroup_dir_;
+  sys::Child init_;
+};
+
+Result<> Creation::read_bundle() {
+  GANTRY_LET(Bundle bundle, open_bundle(request_.options.bundle));
+  bundle_.emplace(std::move(bundle));
+  const Spec& spec = bundle_->spec;
+  std::vector<std::string> warnings;
+  GANTRY_TRY(check_spec(spec, warnings));
+  for (const std::string& warning : warnings) log_warning(warning);
+  const bool terminal = spec.process && spec.process->terminal;
+  const bool foreground = request_.terminal != nullptr;
+  GANTRY_TRY(check_terminal_rule(terminal, !request_.options.console_socket.empty(), foreground));
+  if (terminal && foreground) {
+    GANTRY_LET(ForegroundTerminal found, ForegroundTerminal::open());
+    request_.terminal->emplace(std::move(found));
+  }
+  GANTRY_LET(record_.rootfs, resolve_rootfs(*bundle_));
+  if (spec.seccomp) {
+    GANTRY_LET(seccomp_, cached_seccomp(*spec.seccomp));
+  }
+  record_.id = request_.options.id;
+  record_.oci_version = spec.oci_version;
+  record_.bundle = bundle_->path;
+  record_.annotations = spec.annotations;
+  record_.private_pid_ns = spec.creates(NamespaceType::kPid);
+  record_.notify_socket = ::getenv("NOTIFY_SOCKET") != nullptr;
+  record_.created = timestamp();
+  GANTRY_LET(cgroup_host_, probe_cgroup_host());
+  GANTRY_LET(cgroup_paths_, resolve_cgroup(cgroup_host_, spec.cgroups_path, record_.id));
+  record_.cgroup_mode = cgroup_mode_name(cgroup_paths_.mode);
+  record_.cgroup_paths = cgroup_paths_.dirs;
+  return {};
+}
+
+io::Task<Result<>> Creation::dial_sockets() {
+  const CreateOptions& options = request_.options;
+  if (!options.console_socket.empty()) {
+    GANTRY_CO_LET(console_, co_await dial(env_.loop, options.console_socket));
+  }
+  if (!options.pidfd_socket.empty()) {
+    Result<sys::Fd> socket = co_await dial(env_.loop, options.pidfd_socket);
+    if (!socket) co_return forward(std::move(socket), cat("failed to dail ", options.pidfd_socket));
+    pidfd_socket_ = std::move(*socket);
+  }
+  co_return Result<>();
+}
+
+/// Takes the id: from here on there is something to undo.
+Result<> Creation::claim() {
+  GANTRY_LET(StateDir dir, env_.store.create(record_.id));
+  dir_.emplace(std::move(dir));
+  GANTRY_LET(const bool locked, dir_->try_lock());
+  if (!locked) return fail("container with given ID already exists");
+  GANTRY_TRY(dir_->save(record_));
+  GANTRY_TRY(dir_->save_config(bundle_->config_bytes));
+  GANTRY_LET(fifos_, dir_->make_fifos());
+  if (record_.notify_socket) GANTRY_TRY(make_notify_dir(dir_->fd()));
+  return {};
+}
+
+Result<> Creation::make_cgroup() {
+  auto cgroup = Cgroup::create(cgroup_host_, cgroup_paths_);
+  if (!cgroup) return forward(std::move(cgroup));
+  cgroup_.emplace(std::move(*cgroup));
+  std::vector<std::string> warnings;
+  GANTRY_TRY(cgroup_->apply(bundle_->spec.resources, warnings));
+  for (const std::string& warning : warnings) log_warning(warning);
+  return {};
+}
+
+bool Creation::needs_runtime_point() const {
+  const Hooks& hooks = bundle_->spec.hooks;
+  return !hooks.prestart.empty() || !hooks.create_runtime.empty();
+}
+
+Result<LaunchRequest> Creation::plan() {
+  const Spec& spec = bundle_->spec;
+  PlanContext context;
+  SlotTable slots;
+  context.id = record_.id;
+  context.bundle = record_.bundle;
+  context.rootfs = record_.rootfs;
+  context.no_pivot = request_.options.no_pivot;
+  context.no_new_keyring = request_.options.no_new_keyring;
+  context.runtime_hooks_point = needs_runtime_point();
+  context.slots.exec_fifo = slots.add(fifos_.start.get());
+  context.slots.status_fifo = slots.add(fifos_.status.get());
+  const bool own_terminal = request_.terminal != nullptr && request_.terminal->has_value();
+  context.slots.console_socket = slots.add(own_terminal ? (*request_.terminal)->child_end() : console_.get());
+  context.slots.pidfd_socket = slots.add(pidfd_socket_.get());
+  fill_cgroup_context(cgroup_host_, cgroup_paths_, context);
+  if (cgroup_paths_.mode == CgroupMode::kV2) {
+    GANTRY_LET(cgroup_dir_, cgroup_->unified_dir());
+    context.slots.cgroup_dir = slots.add(cgroup_dir_.get());
+  }
+  GANTRY_TRY(slots.add_inherited(env_, request_.options.preserve_fds, true, context));
+  if (record_.notify_socket) {
+    context.extra_env.emplace_back(kNotifyEnv);
+    context.notify_dir = cat(env_.store.path_of(record_.id), "/", kNotifyDir);
+  }
+  context.seccomp.bpf = std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()),
+                                         seccomp_.bpf.size() * sizeof(sock_filter));
+  context.seccomp.flags = seccomp_.flags;
+  context.seccomp.listener = seccomp_.listener;
+  if (!spec.hooks.start_container.empty())
+    context.start_container_state = state_json(record_, Status::kCreated, record_.private_pid_ns ? 1 : 0);
+  context.slots.count = slots.count();
+  LaunchRequest request;
+  GANTRY_LET(request.plan, build_container_plan(spec, context));
+  request.slots = slots.fds();
+  return request;
+}
+
+io::Task<Result<>> Creation::spawned(Dialogue& dialogue) {
+  // v1 while the launcher clones: its namespaces and our directories are made at the same time (design §7).
+  if (cgroup_) co_return Result<>();
+  GANTRY_CO_TRY(make_cgroup());
+  GANTRY_CO_LET(const std::vector<sys::Fd> joins, cgroup_->join_fds());
+  std::vector<int> numbers;
+  for (const sys::Fd& fd : joins) numbers.push_back(fd.get());
+  const uint64_t count = numbers.size();
+  Result<> sent = co_await dialogue.send(env_.loop, init::Tag::kCgroup, count, std::move(numbers));
+  co_return sent;
+}
+
+Result<> Creation::born(const sys::Child& process) {
+  record_.pid = process.pid;
+  GANTRY_LET(const sys::ProcStat stat, sys::proc_stat(process.pid));
+  record_.start_time = stat.start_time;
+  return {};
+}
+
+Result<> Creation::write_maps(const sys::Child& process) {
+  const Spec& spec = bundle_->spec;
+  auto written =
+      sys::write_id_maps(process.pid, id_map_lines(spec.uid_mappings), id_map_lines(spec.gid_mappings), false);
+  if (!written) return forward(std::move(written), "linux.uidMappings, linux.gidMappings");
+  return {};
+}
+
+io::Task<Result<>> Creation::run_hooks(init::HookPoint point, const sys::Child& process) {
+  const Spec& spec = bundle_->spec;
+  if (point == init::HookPoint::kCreateContainer) {
+    Result<> ran = co_await run_create_container(env_, spec, record_, process.pidfd);
+    co_return ran;
+  }
+  record_.create_runtime_begun = true;
+  GANTRY_CO_TRY(dir_->save(record_));
+  const std::string state = state_json(record_, Status::kCreating, record_.pid);
+  GANTRY_CO_TRY(co_await gantry::run_hooks(env_, "prestart", spec.hooks.prestart, state, record_.bundle));
+  Result<> ran = co_await gantry::run_hooks(env_, "createRuntime", spec.hooks.create_runtime, state, record_.bundle);
+  co_return ran;
+}
+
+io::Task<Result<>> Creation::ready(const sys::Child& process) {
+  if (bundle_->spec.process) GANTRY_CO_TRY(apply_rlimits(bundle_->spec.process->rlimits, process.pid));
+  record_.phase = Phase::kCommitted;
+  record_.namespace_paths = namespace_paths(bundle_->spec, process.pid);
+  co_return dir_->save(record_);
+}
+
+io::Task<Result<>> Creation::committed(const sys::Child& process, int listener) {
+  if (listener < 0) co_return Result<>();
+  const std::string state = state_json(record_, Status::kCreating, record_.pid);
+  Result<> sent = co_await hand_over_listener(env_.loop, *bundle_->spec.seccomp, process, listener, state);
+  co_return sent;
+}
+
+io::Task<Result<>> Creation::attempt() {
+  // v2: CLONE_INTO_CGROUP wants the directory at the clone.
+  if (cgroup_paths_.mode == CgroupMode::kV2) GANTRY_CO_TRY(make_cgroup());
+  GANTRY_CO_LET(LaunchRequest request, plan());
+  Result<sys::Child> launched = co_await launch(env_, std::move(request), *this);
+  if (!launched && cgroup_ && cgroup_->oom_kills() > 0)
+    co_return forward(std::move(launched), "container init was OOM-killed (memory limit too low?)");
+  if (!launched) co_return forward(std::move(launched), "unable to start container process: error during container init");
+  init_ = std::move(*launched);
+  if (request_.options.pid_file.empty()) co_return Result<>();
+  co_return sys::write_pid_file(request_.options.pid_file, init_.pid);
+}
+
+io::Task<> Creation::undo() {
+  const io::Deadline deadline = io::Deadline::in_ms(kUndoMs);
+  if (init_.pidfd) {
+    (void)sys::pidfd_signal(init_.pidfd, SIGKILL);
+    (void)co_await env_.exits.wait(init_.pid, init_.pidfd.get(), deadline);
+  }
+  if (cgroup_) {
+    Result<> killed = co_await cgroup_->kill_all(env_.loop, SIGKILL, deadline);
+    if (!killed) log_warning(killed.error().text);
+    Result<> removed = co_await cgroup_->remove(env_.loop, deadline);
+    if (!removed) log_warning(removed.error().text);
+    cgroup_->remove_made_parents();
+  }
+  if (record_.create_runtime_begun) co_await run_poststop(env_, bundle_->spec.hooks, record_, record_.bundle);
+  if (!dir_) co_return;
+  Result<> removed = env_.store.remove(*dir_);
+  if (!removed) log_warning(removed.error().text);
+}
+
+io::Task<Result<Created>> Creation::run() {
+  if (const std::string refusal = check_id(request_.options.id); !refusal.empty()) co_return fail(refusal);
+  GANTRY_CO_TRY(read_bundle());
+  GANTRY_CO_TRY(co_await dial_sockets());
+  Result<> made = claim();
+  if (made) made = co_await attempt();
+  if (!made) {
+    co_await undo();
+    co_return forward(std::move(made));
+  }
+  Created created{std::move(*dir_), std::move(record_), std::move(bundle_->spec), std::move(init_)};
+  co_return created;
+}
+
+}  // namespace
+
+io::Task<Result<Created>> create_container(Env& env, CreateRequest request) {
+  Creation creation(env, std::move(request));
+  Result<Created> created = co_await creation.run();
+  co_return created;
+}
+
+io::Task<Result<sys::Fd>> dial(io::Loop& loop, std::string path) {
+  const io::Deadline deadline = io::Deadline::in_ms(kDialMs);
+  Result<sys::Fd> socket = co_await io::connect_unix(loop, path, deadline);
+  if (socket) co_return socket;
+  co_return fail(cat("dial unix ", path, ": connect: ", errno_text(socket.error().sys_errno)));
+}
+
+std::string id_map_lines(const std::vector<IdMapping>& mappings) {
+  std::string lines;
+  for (const IdMapping& map : mappings) lines += cat(map.container_id, " ", map.host_id, " ", map.size, "\n");
+  return lines;
+}
+
+Result<> apply_rlimits(const std::vector<Rlimit>& rlimits, pid_t pid) {
+  for (size_t index = 0; index < rlimits.size(); ++index) {
+    auto set = sys::set_rlimit(pid, rlimits[index].resource, rlimits[index].soft, rlimits[index].hard);
+    if (!set) return forward(std::move(set), cat("process.rlimits[", index, "]"));
+  }
+  return {};
+}
+
+}  // namespace gantry

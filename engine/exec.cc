@@ -1,0 +1,171 @@
+#include <csignal>
+#include <optional>
+
+#include "engine/agent.h"
+#include "engine/creation.h"
+#include "engine/exec_process.h"
+#include "engine/foreground.h"
+#include "engine/hooks.h"
+#include "engine/launch.h"
+#include "engine/launch_context.h"
+#include "engine/load.h"
+#include "engine/seccomp_cache.h"
+#include "engine/slots.h"
+#include "sys/file.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+/// One exec in progress.
+class Execution final : public LaunchHandler {
+ public:
+  Execution(Env& env, ExecOptions options) : env_(env), options_(std::move(options)) {}
+
+  io::Task<Result<int>> run();
+
+  io::Task<Result<>> spawned(Dialogue& dialogue) override;
+  io::Task<Result<>> ready(const sys::Child& process) override;
+  io::Task<Result<>> committed(const sys::Child& process, int listener) override;
+
+ private:
+  Result<> load();
+  io::Task<Result<>> dial_sockets();
+  Result<LaunchRequest> plan();
+  Result<> choose_cgroup(PlanContext& context);
+
+  Env& env_;
+  ExecOptions options_;
+  std::optional<Loaded> container_;
+  Spec spec_;
+  Process process_;
+  std::optional<Cgroup> cgroup_;
+  std::vector<SubCgroup> subs_;
+  SlotTable slots_;
+  CompiledSeccomp seccomp_;
+  std::optional<ForegroundTerminal> terminal_;
+  sys::Fd console_, pidfd_socket_, cgroup_dir_;
+};
+
+Result<> Execution::load() {
+  auto loaded = load_container(env_, options_.id);
+  if (!loaded) return forward(std::move(loaded));
+  container_.emplace(std::move(*loaded));
+  const bool paused = container_->status == Status::kPaused;
+  if (!permits(container_->status, Verb::kExec) && !(paused && options_.ignore_paused))
+    return not_permitted(*container_, Verb::kExec);
+  GANTRY_LET(spec_, recorded_spec(*container_));
+  GANTRY_LET(process_, exec_process(spec_, options_));
+  const bool foreground = !options_.detach;
+  GANTRY_TRY(check_terminal_rule(process_.terminal, !options_.console_socket.empty(), foreground));
+  if (process_.terminal && foreground) {
+    GANTRY_LET(ForegroundTerminal found, ForegroundTerminal::open());
+    terminal_.emplace(std::move(found));
+  }
+  if (spec_.seccomp) {
+    GANTRY_LET(seccomp_, cached_seccomp(*spec_.seccomp));
+  }
+  GANTRY_LET(Cgroup cgroup, recorded_cgroup(container_->record));
+  cgroup_.emplace(std::move(cgroup));
+  GANTRY_LET(subs_, parse_sub_cgroups(cgroup_->mode(), options_.cgroups));
+  return {};
+}
+
+io::Task<Result<>> Execution::dial_sockets() {
+  if (!options_.console_socket.empty()) {
+    GANTRY_CO_LET(console_, co_await dial(env_.loop, options_.console_socket));
+  }
+  if (!options_.pidfd_socket.empty()) {
+    Result<sys::Fd> socket = co_await dial(env_.loop, options_.pidfd_socket);
+    if (!socket) co_return forward(std::move(socket), cat("failed to dail ", options_.pidfd_socket));
+    pidfd_socket_ = std::move(*socket);
+  }
+  co_return Result<>();
+}
+
+/// EX-23: v2 processes are born in the container's cgroup, or where init is now if it refuses them.
+Result<> Execution::choose_cgroup(PlanContext& context) {
+  context.cgroup_mode = cgroup_->mode() == CgroupMode::kV2 ? PlanCgroups::kV2 : PlanCgroups::kV1;
+  if (cgroup_->mode() != CgroupMode::kV2) return {};
+  auto dir = cgroup_->unified_dir(subs_);
+  if (!dir && subs_.empty()) dir = cgroup2_dir_of(container_->record.pid);
+  if (!dir) return forward(std::move(dir), "error adding process to cgroups");
+  cgroup_dir_ = std::move(*dir);
+  context.slots.cgroup_dir = slots_.add(cgroup_dir_.get());
+  return {};
+}
+
+Result<LaunchRequest> Execution::plan() {
+  PlanContext context;
+  context.id = container_->record.id;
+  context.bundle = container_->record.bundle;
+  context.rootfs = container_->record.rootfs;
+  context.slots.target_pidfd = slots_.add(container_->pidfd.get());
+  context.slots.console_socket = slots_.add(terminal_ ? terminal_->child_end() : console_.get());
+  context.slots.pidfd_socket = slots_.add(pidfd_socket_.get());
+  GANTRY_TRY(choose_cgroup(context));
+  GANTRY_TRY(slots_.add_inherited(env_, options_.preserve_fds, false, context));
+  context.seccomp.bpf = std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()),
+                                         seccomp_.bpf.size() * sizeof(sock_filter));
+  context.seccomp.flags = seccomp_.flags;
+  context.seccomp.listener = seccomp_.listener;
+  context.slots.count = slots_.count();
+  LaunchRequest request;
+  GANTRY_LET(request.plan, build_exec_plan(spec_, process_, context));
+  request.slots = slots_.fds();
+  return request;
+}
+
+io::Task<Result<>> Execution::spawned(Dialogue& dialogue) {
+  if (cgroup_->mode() == CgroupMode::kV2) co_return Result<>();
+  Result<std::vector<sys::Fd>> joins = cgroup_->join_fds(subs_);
+  if (!joins) co_return forward(std::move(joins), "error adding process to cgroups");
+  std::vector<int> numbers;
+  for (const sys::Fd& fd : *joins) numbers.push_back(fd.get());
+  const uint64_t count = numbers.size();
+  Result<> sent = co_await dialogue.send(env_.loop, init::Tag::kCgroup, count, std::move(numbers));
+  co_return sent;
+}
+
+io::Task<Result<>> Execution::ready(const sys::Child& process) {
+  co_return apply_rlimits(process_.rlimits, process.pid);
+}
+
+io::Task<Result<>> Execution::committed(const sys::Child& process, int listener) {
+  if (listener < 0) co_return Result<>();
+  const std::string state = state_json(container_->record, Status::kRunning, container_->record.pid);
+  Result<> sent = co_await hand_over_listener(env_.loop, *spec_.seccomp, process, listener, state);
+  co_return sent;
+}
+
+io::Task<Result<int>> Execution::run() {
+  GANTRY_CO_TRY(load());
+  GANTRY_CO_TRY(co_await dial_sockets());
+  GANTRY_CO_LET(LaunchRequest request, plan());
+  std::optional<ForwardedSignals> forwarded;
+  if (!options_.detach) forwarded.emplace(env_.loop);
+  Result<sys::Child> launched = co_await launch(env_, std::move(request), *this);
+  if (!launched) co_return forward(std::move(launched), "unable to start container process");
+  if (!options_.pid_file.empty()) {
+    Result<> written = sys::write_pid_file(options_.pid_file, launched->pid);
+    if (!written) {
+      (void)sys::pidfd_signal(launched->pidfd, SIGKILL);
+      co_return forward(std::move(written));
+    }
+  }
+  if (options_.detach) co_return 0;
+  if (terminal_) GANTRY_CO_TRY(co_await terminal_->attach(env_.loop));
+  Result<int> status = co_await attend(env_, *launched, terminal_, *forwarded);
+  co_return status;
+}
+
+}  // namespace
+
+io::Task<Result<int>> exec(Env& env, ExecOptions options) {
+  Execution execution(env, std::move(options));
+  Result<int> status = co_await execution.run();
+  co_return status;
+}
+
+}  // namespace gantry

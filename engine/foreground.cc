@@ -1,0 +1,65 @@
+#include "engine/foreground.h"
+
+#include <array>
+#include <csignal>
+
+#include "engine/spawner.h"
+#include "io/scope.h"
+#include "io/timer.h"
+#include "sys/proc.h"
+
+namespace gantry {
+namespace {
+
+// How long a terminal's output may go on after the process' end: something it left behind may hold the pty for ever.
+constexpr int64_t kDrainMs = 300;
+
+// All but SIGCHLD (reaping), SIGURG (as runc), the stop signals that cannot be caught, and what a fault of our own raises.
+constexpr std::array kForwarded{SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM,   SIGTERM, SIGCONT, SIGTSTP,
+                                SIGTTIN, SIGTTOU, SIGXCPU, SIGXFSZ, SIGPIPE, SIGVTALRM, SIGPROF, SIGIO,   SIGWINCH,
+                                SIGPWR};
+
+io::Task<> forward_signals(io::Signals& signals, const sys::Child& process,
+                           std::optional<ForegroundTerminal>& terminal) {
+  const io::Deadline never = io::Deadline::never();
+  for (;;) {
+    Result<int> signo = co_await signals.next(never);
+    if (!signo) co_return;
+    if (*signo == SIGWINCH) {
+      if (terminal) terminal->resize();
+      continue;
+    }
+    (void)sys::pidfd_signal(process.pidfd, *signo);
+  }
+}
+
+io::Task<> relay_terminal(io::Loop& loop, ForegroundTerminal& terminal) {
+  Result<> relayed = co_await terminal.relay(loop);
+  if (!relayed && !io::is_cancelled(relayed.error())) log_warning(relayed.error().text);
+}
+
+}  // namespace
+
+ForwardedSignals::ForwardedSignals(io::Loop& loop) : signals_(loop, kForwarded) {}
+
+io::Task<Result<int>> attend(Env& env, const sys::Child& process, std::optional<ForegroundTerminal>& terminal,
+                             ForwardedSignals& forwarded) {
+  io::CancelSource* const inherited = co_await io::inherited_cancel();
+  io::Scope signals(env.loop, inherited);
+  io::Scope relays(env.loop, inherited);
+  signals.spawn(forward_signals(forwarded.signals(), process, terminal));
+  if (terminal) relays.spawn(relay_terminal(env.loop, *terminal));
+  const io::Deadline never = io::Deadline::never();
+  Result<ExitStatus> status = co_await env.exits.wait(process.pid, process.pidfd.get(), never);
+  if (terminal) {
+    const io::Deadline drain = io::Deadline::in_ms(kDrainMs);
+    (void)co_await io::with_deadline(env.loop, relays.join(), drain);
+    (void)co_await relays.cancel_and_join();
+    terminal->restore();
+  }
+  (void)co_await signals.cancel_and_join();
+  if (!status) co_return forward(std::move(status));
+  co_return status->shell();
+}
+
+}  // namespace gantry
