@@ -1,0 +1,11 @@
+// The commands, each defined in its cmd_<verb>.cc.
+#pragma once
+
+#include "cli/command.h"
+
+namespace gantry::cli {
+
+extern const Command kCreate, kDelete, kExec, kFeatures, kHelp, kKill, kList, kPause, kPs, kResume, kRun, kSpec, kStart,
+    kState, kUpdate, kVersion;
+
+}  // namespace gantry::cli
