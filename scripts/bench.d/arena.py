@@ -5,6 +5,7 @@ import ctypes
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -27,10 +28,14 @@ def enter_private_namespace():
 
 
 def _remove_tree(top):
-    """Removes a cgroup with all below it; a cgroup stays busy for a moment after its last process is gone."""
+    """Removes a cgroup of ours with all below it, after killing what a failed contestant may have left there."""
     for directory, _, _ in os.walk(top, topdown=False):
         deadline = time.monotonic() + _REMOVAL_SECONDS
+        # It stays busy for a moment after its last process is gone.
         while os.path.isdir(directory):
+            for pid in pathlib.Path(directory, "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             try:
                 os.rmdir(directory)
             except OSError:

@@ -42,7 +42,7 @@ def _mounts():
     return [
         _mount("/proc", "proc", "proc"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-        _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        _mount("/dev/pts", "devpts", "devpts", *bare[:2], "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
         _mount("/dev/shm", "tmpfs", "shm", *bare, "mode=1777", "size=65536k"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *bare),
         _mount("/sys", "sysfs", "sysfs", *bare, "ro"),

@@ -25,30 +25,36 @@ def parse_samples(text):
     return samples
 
 
+def _ratios(values, name):
+    return {other: round(values[name] / values[other], 2) for other in values}
+
+
 def figures(samples):
-    """Per contestant: medians, the best time, the highest peak, and the ratio of its median to every other's."""
+    """Per contestant: median and best time, median CPU time, highest peak, and the ratios of its times to others'."""
     medians = {name: statistics.median(s.wall_ms for s in rows) for name, rows in samples.items()}
+    minima = {name: min(s.wall_ms for s in rows) for name, rows in samples.items()}
     return {
         name: {
             "median_ms": round(medians[name], 3),
-            "min_ms": round(min(s.wall_ms for s in rows), 3),
+            "min_ms": round(minima[name], 3),
             "cpu_ms": round(statistics.median(s.cpu_ms for s in rows), 3),
             "peak_rss_kib": max(s.peak_kib for s in rows),
-            "ratio_to": {other: round(medians[name] / medians[other], 2) for other in samples},
+            "median_ratio_to": _ratios(medians, name),
+            "min_ratio_to": _ratios(minima, name),
         }
         for name, rows in samples.items()
     }
 
 
 def table(measurement, result):
-    """One measurement as text; a column of ratios for the floor and every peer."""
+    """One measurement as text; ratios of the medians to the floor and every peer, and of the minima to the floor."""
     others = [name for name in result if not name.startswith("gantry")]
-    head = ["", "median ms", "min ms", "CPU ms", "peak KiB", *(f"x {name}" for name in others)]
+    head = ["", "median ms", "min ms", "CPU ms", "peak KiB", *(f"x {name}" for name in others), "min x floor"]
     rows = [head]
     for name, row in result.items():
-        ratios = [f"{row['ratio_to'][other]:.2f}" for other in others]
         numbers = [f"{row['median_ms']:.2f}", f"{row['min_ms']:.2f}", f"{row['cpu_ms']:.2f}", str(row["peak_rss_kib"])]
-        rows.append([name, *numbers, *ratios])
+        ratios = [f"{row['median_ratio_to'][other]:.2f}" for other in others]
+        rows.append([name, *numbers, *ratios, f"{row['min_ratio_to']['floor']:.2f}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [TITLES[measurement]]
     for row in rows:
@@ -64,3 +70,9 @@ def host():
         "cpus": os.cpu_count(),
         "load": [round(value, 2) for value in os.getloadavg()],
     }
+
+
+def headline(facts, rounds):
+    """The first line of the output: on a busy host the minima, the CPU times and the ratios still say something."""
+    load = facts["load"][0]
+    return f"{rounds} rounds, Linux {facts['kernel']}, {facts['cpus']} CPUs, load {load} at the start\n"

@@ -138,6 +138,8 @@ def test_exec_of_what_cannot_be_executed(docker, name, runtime, program):
     docker.run_detached(name, *SLEEP)
     done = docker.attempt("exec", name, program)
     assert program in done.stderr + done.stdout or runtime.is_crun
+    expected = "not found" if program == "no-such-program" else "permission denied"
+    assert expected in (done.stderr + done.stdout).lower()
     # docker 20.10 says 126 for both, later ones 127 for what is missing.
     assert done.returncode == 126 or (done.returncode == 127 and program == "no-such-program"), done.stderr
 

@@ -127,6 +127,7 @@ def test_program_without_permission_is_126(podman, name, verb):
         argv = ["exec", name]
     done = podman.attempt(*argv, "/etc/not-executable")
     assert done.returncode == 126, done.stderr
+    assert "permission denied" in done.stderr.lower()
 
 
 def test_stop_sends_term_and_keeps_the_exit_status(podman, name):
@@ -199,7 +200,7 @@ def test_capabilities_and_no_new_privileges(podman):
 
 
 def test_default_seccomp_profile_forbids(podman):
-    # The profile lets personality() pass with a few arguments only, and "no address randomisation" is not among them.
+    # The profile lets personality() pass with a few arguments only; "no address randomisation" is not among them.
     argv = (IMAGE, "linux64", "-R", "echo", "passed")
     assert "passed" not in podman.attempt("run", "--rm", *argv).stdout
     assert podman.call("run", "--rm", "--security-opt", "seccomp=unconfined", *argv) == "passed\n"
