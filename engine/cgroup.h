@@ -23,6 +23,8 @@ namespace gantry {
 namespace io {
 class Loop;
 }
+class CgroupV2;
+struct CgroupChange;
 
 enum class CgroupMode : uint8_t { kV1, kHybrid, kV2 };
 
@@ -137,9 +139,6 @@ class Cgroup {
   uint64_t oom_kills() const;
 
  private:
-  friend class CgroupV1;
-  friend class CgroupV2;
-
   /// One hierarchy's leaf.
   struct Dir {
     std::vector<std::string> controllers;  ///< {""} for cgroup2
@@ -158,12 +157,18 @@ class Cgroup {
   Result<> check_fitness() const;
   void undo_create();
   Result<sys::Fd> open_sub(const Dir& dir, const std::vector<SubCgroup>& subs, const char* file, int flags) const;
+  Result<> change(const CgroupChange& change);
+  Result<CgroupV2> unified_tree(const CgroupChange& change, const char* what);
+  class ThawGuard;
+  const Dir* freezer() const;
   Result<> set_frozen(const Dir& dir, bool on) const;
-  Result<bool> settled(const Dir& dir, bool on) const;
+  static io::Task<Result<>> settle_v1(io::Loop& loop, const std::string& dir, bool on, io::Deadline deadline);
+  io::Task<Result<>> signal_frozen(io::Loop& loop, int signo, io::Deadline deadline);
 
   CgroupPaths paths_;
   std::vector<Dir> dirs_;
   std::vector<std::string> made_parents_;
+  std::string unified_mount_;           ///< known after create()
   std::vector<std::string> available_;  ///< cgroup2 controllers usable in the leaf
 };
 

@@ -1,0 +1,62 @@
+// Which hierarchy a limit belongs to.
+#include "engine/cgroup_apply.h"
+
+#include "engine/cgroup.h"
+#include "engine/cgroup_setup.h"
+#include "sys/cgroup_fs.h"
+#include "sys/text.h"
+
+namespace gantry {
+
+namespace {
+
+constexpr CgroupPart kOrder[] = {CgroupPart::kPids,    CgroupPart::kMemory, CgroupPart::kIo,      CgroupPart::kCpu,
+                                 CgroupPart::kDevices, CgroupPart::kCpuset, CgroupPart::kHugetlb, CgroupPart::kRdma,
+                                 CgroupPart::kNetCls,  CgroupPart::kNetPrio};
+
+std::vector<std::string> below(const std::vector<std::string>& parents, const std::string& leaf) {
+  std::vector<std::string> found;
+  for (const std::string& parent : parents) {
+    if (leaf.starts_with(parent + "/")) found.push_back(parent);
+  }
+  return found;
+}
+
+}  // namespace
+
+Result<> Cgroup::apply(const Resources& resources, std::vector<std::string>& warnings) {
+  return change({resources, warnings, false});
+}
+
+Result<> Cgroup::update(const Resources& resources, std::vector<std::string>& warnings) {
+  return change({resources, warnings, true});
+}
+
+Result<> Cgroup::change(const CgroupChange& change) {
+  for (const CgroupPart part : kOrder) {
+    if (!wants(change.resources, part) || (change.update && part == CgroupPart::kDevices)) continue;
+    const Dir* const dir = mode() == CgroupMode::kV2 ? nullptr : find(controller_v1(part));
+    if (dir != nullptr) {
+      GANTRY_TRY(CgroupV1(dir->path, change).set(part, below(made_parents_, dir->path)));
+      continue;
+    }
+    GANTRY_LET(CgroupV2 tree, unified_tree(change, controller_v1(part)));
+    GANTRY_TRY(tree.set(part));
+  }
+  if (change.resources.unified.empty()) return {};
+  if (mode() == CgroupMode::kV1) return fail("invalid configuration: cannot use unified on cgroup v1");
+  GANTRY_LET(CgroupV2 tree, unified_tree(change, "unified"));
+  return tree.unified();
+}
+
+Result<CgroupV2> Cgroup::unified_tree(const CgroupChange& change, const char* what) {
+  const Dir* const dir = unified();
+  if (dir == nullptr) return fail(cat("cannot set ", what, " limit: container could not join or create cgroup"));
+  if (available_.empty()) {
+    // On a hybrid host most containers need nothing of cgroup2, so its controllers are enabled when first wanted.
+    GANTRY_LET(available_, enable_controllers(unified_mount_.empty() ? dir->path : unified_mount_, dir->path));
+  }
+  return CgroupV2(dir->path, available_, dir->fresh, change);
+}
+
+}  // namespace gantry

@@ -1,0 +1,82 @@
+// How limits get into the files of v1 and v2. Private to engine/cgroup*.cc.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/cgroup_values.h"
+#include "engine/spec.h"
+#include "sys/result.h"
+
+namespace gantry {
+
+/// What is to be set, and how.
+struct CgroupChange {
+  const Resources& resources;
+  std::vector<std::string>& warnings;
+  bool update = false;  ///< the cgroup is in use: keep partners, mind directions
+};
+
+/// One v1 controller's files in one leaf.
+class CgroupV1 {
+ public:
+  CgroupV1(const std::string& dir, const CgroupChange& change) : dir_(dir), change_(change) {}
+  /// `made_parents`: those in the same hierarchy, for values that children cannot exceed.
+  Result<> set(CgroupPart part, const std::vector<std::string>& made_parents);
+
+ private:
+  Result<> write(std::string_view file, std::string_view value) const;
+  Result<> memory();
+  Result<> memory_limits(int64_t limit, int64_t swap);
+  Result<> memory_limit(int64_t limit);
+  Result<> memory_swap(int64_t swap);
+  Result<> cpu(const std::vector<std::string>& made_parents);
+  Result<> cpu_shares(uint64_t shares);
+  Result<> cpu_bandwidth();
+  Result<> realtime(const std::string& dir) const;
+  Result<> cpuset();
+  Result<> blkio();
+  Result<> blkio_weights();
+  Result<> devices();
+  Result<> hugetlb();
+
+  const std::string& dir_;
+  const CgroupChange& change_;
+};
+
+/// The files of a cgroup2 leaf.
+class CgroupV2 {
+ public:
+  /// `controllers`: those of the leaf. `fresh`: just made, so that nothing is attached to it.
+  CgroupV2(const std::string& dir, std::vector<std::string> controllers, bool fresh, const CgroupChange& change)
+      : dir_(dir), controllers_(std::move(controllers)), fresh_(fresh), change_(change) {}
+  bool has(std::string_view controller) const;
+  Result<> set(CgroupPart part);
+  /// RS-24, after everything else.
+  Result<> unified();
+
+ private:
+  Result<> write(std::string_view file, std::string_view value) const;
+  Result<> memory();
+  Result<> memory_check(int64_t limit, int64_t swap) const;
+  Result<> cpu();
+  Result<> cpu_max();
+  Result<> cpuset();
+  Result<> io();
+  Result<> io_weights();
+  Result<> devices();
+  Result<> hugetlb();
+
+  const std::string& dir_;
+  std::vector<std::string> controllers_;
+  bool fresh_;
+  const CgroupChange& change_;
+};
+
+/// The name of a part's controller: "blkio" and "io" differ.
+const char* controller_v1(CgroupPart part);
+/// Null for what v2 does not have.
+const char* controller_v2(CgroupPart part);
+
+}  // namespace gantry

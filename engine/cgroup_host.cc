@@ -1,0 +1,243 @@
+// What cgroups the host has, and where in them a container belongs.
+#include <linux/magic.h>
+#include <sys/statfs.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "engine/cgroup.h"
+#include "sys/file.h"
+#include "sys/mountinfo.h"
+#include "sys/text.h"
+
+namespace gantry {
+
+namespace {
+
+constexpr size_t kProcCgroupLimit = 256u << 10;
+constexpr size_t kMountinfoLimit = 64u << 20;
+
+/// The type of the file system at `path` (linux/magic.h), 0 when there is none.
+long fs_magic(const std::string& path) {
+  struct statfs info{};
+  return ::statfs(path.c_str(), &info) == 0 ? static_cast<long>(info.f_type) : 0;
+}
+
+Result<std::string> read_own_cgroups() {
+  return sys::read_file("/proc/self/cgroup", kProcCgroupLimit);
+}
+
+Result<std::vector<sys::MountEntry>> read_mounts() {
+  GANTRY_LET(const std::string text, sys::read_file("/proc/self/mountinfo", kMountinfoLimit));
+  return sys::parse_mountinfo(text);
+}
+
+bool is_hierarchy(const sys::MountEntry& mount, const CgroupHierarchy& hierarchy) {
+  if (hierarchy.controllers.empty()) return mount.fs_type == "cgroup2";
+  return mount.fs_type == "cgroup" && sys::has_mount_option(mount.super_options, hierarchy.controllers.front());
+}
+
+/// Looks for hierarchies that are not where they usually are; those that are nowhere below `root` are dropped.
+Result<> find_in_mounts(CgroupHost& host) {
+  GANTRY_LET(const auto mounts, read_mounts());
+  std::vector<CgroupHierarchy> found;
+  for (CgroupHierarchy& hierarchy : host.hierarchies) {
+    const auto here = std::find_if(mounts.begin(), mounts.end(), [&](const sys::MountEntry& mount) {
+      return mount.mountpoint.starts_with(host.root + "/") && is_hierarchy(mount, hierarchy);
+    });
+    if (here == mounts.end()) continue;
+    hierarchy.mountpoint = here->mountpoint;
+    found.push_back(std::move(hierarchy));
+  }
+  host.hierarchies = std::move(found);
+  return {};
+}
+
+/// Whether `path` is `prefix` or below it.
+bool is_below(std::string_view path, std::string_view prefix) {
+  if (prefix == "/") return true;
+  return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
+}
+
+/// Directory of the caller's own cgroup: a mount may show only a part of its hierarchy.
+Result<std::string> own_directory(const CgroupHierarchy& hierarchy,
+                                  std::optional<std::vector<sys::MountEntry>>& mounts) {
+  const std::string own = clean_cgroup_path(hierarchy.own_path);
+  if (own == "/") return hierarchy.mountpoint;
+  if (!mounts) {
+    GANTRY_LET(mounts, read_mounts());
+  }
+  for (const sys::MountEntry& mount : *mounts) {
+    if (mount.mountpoint != hierarchy.mountpoint || !is_hierarchy(mount, hierarchy)) continue;
+    if (mount.root == "/") return hierarchy.mountpoint + own;
+    if (is_below(own, mount.root)) return hierarchy.mountpoint + own.substr(mount.root.size());
+  }
+  return hierarchy.mountpoint;
+}
+
+/// v2: the directory in which the caller's own cgroup lies, since cgroups with processes cannot have children with
+/// controllers.
+Result<std::string> own_parent_v2(const CgroupHierarchy& hierarchy) {
+  GANTRY_LET(const std::string text, read_own_cgroups());
+  GANTRY_LET(const auto own, parse_proc_cgroup(text, ""));
+  for (const CgroupHierarchy& line : own) {
+    if (!line.controllers.empty()) continue;
+    const std::string path = clean_cgroup_path(line.own_path);
+    return hierarchy.mountpoint + path.substr(0, path.rfind('/'));
+  }
+  return hierarchy.mountpoint;
+}
+
+Result<std::string> base_directory(const CgroupHost& host, const CgroupHierarchy& hierarchy, bool absolute,
+                                   std::optional<std::vector<sys::MountEntry>>& mounts) {
+  if (absolute) return hierarchy.mountpoint;
+  if (host.mode == CgroupMode::kV2) return own_parent_v2(hierarchy);
+  return own_directory(hierarchy, mounts);
+}
+
+}  // namespace
+
+const char* cgroup_mode_name(CgroupMode mode) {
+  switch (mode) {
+    case CgroupMode::kV1:
+      return "v1";
+    case CgroupMode::kHybrid:
+      return "hybrid";
+    case CgroupMode::kV2:
+      break;
+  }
+  return "v2";
+}
+
+Result<CgroupMode> parse_cgroup_mode(std::string_view name) {
+  for (const auto mode : {CgroupMode::kV1, CgroupMode::kHybrid, CgroupMode::kV2}) {
+    if (name == cgroup_mode_name(mode)) return mode;
+  }
+  return fail(cat("cgroup mode \"", name, "\" is not v1, hybrid or v2"));
+}
+
+const CgroupHierarchy* CgroupHost::unified() const {
+  for (const CgroupHierarchy& hierarchy : hierarchies) {
+    if (hierarchy.controllers.empty()) return &hierarchy;
+  }
+  return nullptr;
+}
+
+Result<std::vector<CgroupHierarchy>> parse_proc_cgroup(std::string_view text, const std::string& root) {
+  std::vector<CgroupHierarchy> hierarchies;
+  for (const std::string_view line : split(text, '\n')) {
+    if (line.empty()) continue;
+    const auto first = line.find(':');
+    const auto second = first == std::string_view::npos ? first : line.find(":/", first + 1);
+    if (second == std::string_view::npos)
+      return fail(cat("/proc/self/cgroup: \"", line, "\" is not ID:CONTROLLERS:PATH"));
+    const std::string_view names = line.substr(first + 1, second - first - 1);
+    CgroupHierarchy hierarchy;
+    hierarchy.own_path = line.substr(second + 1);
+    if (names.empty()) {
+      hierarchy.mountpoint = root + "/unified";
+    } else {
+      for (const std::string_view name : split(names, ',')) hierarchy.controllers.emplace_back(name);
+      hierarchy.mountpoint = cat(root, '/', names.starts_with("name=") ? names.substr(5) : names);
+    }
+    hierarchies.push_back(std::move(hierarchy));
+  }
+  return hierarchies;
+}
+
+Result<CgroupHost> probe_cgroup_host(const std::string& root) {
+  CgroupHost host;
+  host.root = root;
+  if (fs_magic(root) == CGROUP2_SUPER_MAGIC) {
+    host.hierarchies.push_back({{}, root, ""});
+    return host;
+  }
+  GANTRY_LET(const std::string text, read_own_cgroups());
+  GANTRY_LET(host.hierarchies, parse_proc_cgroup(text, root));
+  const bool usual = std::all_of(host.hierarchies.begin(), host.hierarchies.end(), [](const CgroupHierarchy& one) {
+    return fs_magic(one.mountpoint) == (one.controllers.empty() ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC);
+  });
+  if (!usual) GANTRY_TRY(find_in_mounts(host));
+  if (host.hierarchies.empty()) return fail(cat("no cgroups are mounted below ", root, ": mount cgroup2 there"));
+  host.mode = host.unified() != nullptr ? CgroupMode::kHybrid : CgroupMode::kV1;
+  return host;
+}
+
+std::string clean_cgroup_path(std::string_view path) {
+  std::vector<std::string_view> kept;
+  for (const std::string_view part : split(path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part != "..") {
+      kept.push_back(part);
+    } else if (!kept.empty()) {
+      kept.pop_back();
+    }
+  }
+  std::string clean;
+  for (const std::string_view part : kept) clean.append("/").append(part);
+  return clean.empty() ? "/" : clean;
+}
+
+Result<CgroupPaths> resolve_cgroup(const CgroupHost& host, std::string_view cgroups_path, std::string_view id) {
+  const bool absolute = cgroups_path.starts_with('/');
+  const std::string inner = clean_cgroup_path(cgroups_path.empty() ? id : cgroups_path);
+  if (inner == "/") {
+    return fail(
+        cat("linux.cgroupsPath \"", cgroups_path, "\" is no cgroup of its own: name one, such as \"/", id, "\""));
+  }
+  if (inner.find_first_of(std::string_view("\n\0", 2)) != std::string::npos) {
+    return fail("linux.cgroupsPath has a newline or NUL byte");
+  }
+  CgroupPaths paths{host.mode, {}};
+  std::optional<std::vector<sys::MountEntry>> mounts;
+  for (const CgroupHierarchy& hierarchy : host.hierarchies) {
+    GANTRY_LET(const std::string base, base_directory(host, hierarchy, absolute, mounts));
+    if (hierarchy.controllers.empty()) paths.dirs.emplace_back("", base + inner);
+    for (const std::string& controller : hierarchy.controllers) paths.dirs.emplace_back(controller, base + inner);
+  }
+  return paths;
+}
+
+Result<std::vector<SubCgroup>> parse_sub_cgroups(CgroupMode mode, const std::vector<std::string>& arguments) {
+  std::vector<SubCgroup> subs;
+  std::vector<std::string_view> seen;
+  for (const std::string& argument : arguments) {
+    SubCgroup sub;
+    const auto colon = argument.find(':');
+    if (colon == std::string::npos && arguments.size() != 1) {
+      return fail(cat("invalid --cgroup argument: ", argument, " (missing <controller>: prefix)"));
+    }
+    if (colon != std::string::npos) {
+      for (const std::string_view name : split(std::string_view(argument).substr(0, colon), ',')) {
+        if (name.empty()) return fail(cat("invalid --cgroup argument: ", argument, " (empty <controller> prefix)"));
+        if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
+          return fail(cat("invalid --cgroup argument(s): controller ", name, " specified multiple times"));
+        }
+        if (mode == CgroupMode::kV2) return fail(cat("unknown controller ", name, " in SubCgroupPaths"));
+        seen.push_back(name);
+        sub.controllers.emplace_back(name);
+      }
+    }
+    const std::string_view path = std::string_view(argument).substr(colon == std::string::npos ? 0 : colon + 1);
+    int depth = 0;
+    for (const std::string_view part : split(path, '/')) {
+      if (part == "..") --depth;
+      if (!part.empty() && part != "." && part != "..") ++depth;
+      if (depth < 0) return fail(cat("bad sub cgroup path: ", path));
+    }
+    sub.path = clean_cgroup_path(path).substr(1);
+    subs.push_back(std::move(sub));
+  }
+  return subs;
+}
+
+Result<sys::Fd> cgroup2_dir_of(pid_t pid, const std::string& root) {
+  GANTRY_LET(const std::string text, sys::read_file(cat("/proc/", pid, "/cgroup"), kProcCgroupLimit));
+  GANTRY_LET(const auto lines, parse_proc_cgroup(text, ""));
+  for (const CgroupHierarchy& line : lines) {
+    if (line.controllers.empty()) return sys::open_file(root + line.own_path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  }
+  return fail(cat("/proc/", pid, "/cgroup has no cgroup2 line"));
+}
+
+}  // namespace gantry
