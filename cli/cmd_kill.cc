@@ -1,3 +1,5 @@
+#include <array>
+
 #include "cli/commands.h"
 #include "cli/driver.h"
 #include "cli/values.h"

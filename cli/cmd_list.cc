@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <array>
+
 #include "cli/commands.h"
 #include "cli/driver.h"
 #include "cli/output.h"

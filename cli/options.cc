@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
+#include <expected>
+#include <system_error>
 
 #include "engine/go_quote.h"
 #include "sys/text.h"
@@ -38,19 +41,28 @@ int take_base(std::string_view& digits, bool& prefixed) {
   return base != 0 ? base : 8;
 }
 
-}  // namespace
-
-std::optional<int64_t> parse_go_int(std::string_view text) {
+std::expected<int64_t, std::errc> scan_go_int(std::string_view text) {
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
   bool prefixed = false;
   const int base = take_base(text, prefixed);
-  if (!underscores_are_fine(text, prefixed)) return std::nullopt;
+  if (!underscores_are_fine(text, prefixed) || text.starts_with('-'))
+    return std::unexpected(std::errc::invalid_argument);
   std::string digits(negative ? "-" : "");
-  if (text.starts_with('-')) return std::nullopt;
   for (const char c : text)
     if (c != '_') digits.push_back(c);
-  return parse_number<int64_t>(digits, base);
+  int64_t value = 0;
+  const auto [end, err] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (end != digits.data() + digits.size()) return std::unexpected(std::errc::invalid_argument);
+  if (err != std::errc()) return std::unexpected(err);
+  return value;
+}
+
+}  // namespace
+
+std::optional<int64_t> parse_go_int(std::string_view text) {
+  const auto value = scan_go_int(text);
+  return value ? std::optional(*value) : std::nullopt;
 }
 
 const Parsed::Slot& Parsed::slot(std::string_view name) const {
@@ -163,11 +175,15 @@ class Parser {
   }
 
   static Result<> check_value(Kind kind, std::string_view name, std::string_view value) {
-    if ((kind != Kind::kInt && kind != Kind::kIntList) || parse_go_int(value)) return {};
+    if (kind != Kind::kInt && kind != Kind::kIntList) return {};
+    const auto number = scan_go_int(value);
+    if (number) return {};
+    const bool too_large = number.error() == std::errc::result_out_of_range;
     const std::string text = go_quote(value);
-    if (kind == Kind::kInt) return fail(cat("invalid value ", text, " for flag -", name, ": parse error"));
+    const std::string head = cat("invalid value ", text, " for flag -", name, ": ");
+    if (kind == Kind::kInt) return fail(head + (too_large ? "value out of range" : "parse error"));
     return fail(
-        cat("invalid value ", text, " for flag -", name, ": strconv.ParseInt: parsing ", text, ": invalid syntax"));
+        cat(head, "strconv.ParseInt: parsing ", text, ": ", too_large ? "value out of range" : "invalid syntax"));
   }
 
   static std::unexpected<Error> bad_bool(std::string_view name, std::string_view value) {
