@@ -42,10 +42,8 @@ struct V1Hierarchy {
 /// The compiled filter. `bpf` is an array of struct sock_filter and must live until the builder returns.
 struct PlanSeccomp {
   std::string_view bpf;   ///< empty: no filter
-  uint32_t flags = 0;     ///< SECCOMP_FILTER_FLAG_* without NEW_LISTENER
-  bool listener = false;  ///< SCMP_ACT_NOTIFY is used
-  /// Number at which the listener appears. 3 is what the kernel gives out: kReady has just closed the sync socket.
-  int listener_fd = init::kSyncFd;
+  uint32_t flags = 0;     ///< SECCOMP_FILTER_FLAG_*
+  bool listener = false;  ///< a rule notifies: NEW_LISTENER is added to the flags
 };
 
 /// Everything else that the pure builder may know about the world, for containers and exec.

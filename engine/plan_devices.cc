@@ -59,10 +59,9 @@ void add_device(Draft& draft, const Device& device, const std::string& label) {
   step.n[2] = device.uid;
   step.n[3] = device.gid;
   // mknod of a device is the host's privilege; a fifo may be made anywhere.
-  if (draft.has_user_namespace() && device.type != S_IFIFO) {
-    step.flags |= init::kStepBind;
-    step.s[1] = step.s[0];
-  }
+  if (device.type == S_IFIFO) return;
+  step.s[1] = step.s[0];
+  if (draft.has_user_namespace()) step.flags |= init::kStepBind;
 }
 
 void add_link(Draft& draft, std::string_view path, std::string_view target) {

@@ -11,13 +11,19 @@ std::vector<std::string> hook_argv(const Hook& hook) {
   return hook.args.empty() ? std::vector<std::string>{hook.path} : hook.args;
 }
 
+/// 0 = none. What does not fit is as good as none: 49 days.
+uint32_t timeout_ms(const Hook& hook) {
+  const int64_t ms = int64_t{hook.timeout_seconds.value_or(0)} * 1000;
+  return ms < 0 || ms > UINT32_MAX ? 0 : static_cast<uint32_t>(ms);
+}
+
 }  // namespace
 
 namespace plan {
 
-Result<> add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, const std::vector<std::string>& env,
-                         const PlanContext& context) {
-  if (hooks.empty()) return {};
+void add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, const std::vector<std::string>& env,
+                     const PlanContext& context) {
+  if (hooks.empty()) return;
   std::vector<init::HookArgs> all;
   for (size_t i = 0; i < hooks.size(); ++i) {
     const std::vector<std::string> argv = hook_argv(hooks[i]);
@@ -29,7 +35,7 @@ Result<> add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, con
     args.env = writer.list(variables);
     args.envc = static_cast<uint32_t>(variables.size());
     args.state = writer.text_or_absent(context.start_container_state);
-    args.timeout_ms = hooks[i].timeout_seconds ? static_cast<uint32_t>(*hooks[i].timeout_seconds) * 1000u : 0;
+    args.timeout_ms = timeout_ms(hooks[i]);
     args.index = static_cast<uint32_t>(i);
     all.push_back(args);
   }
@@ -37,7 +43,6 @@ Result<> add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, con
   init::Step& step = writer.step(init::Op::kStartHooks, "hooks.startContainer");
   step.s[0] = blob;
   step.n[0] = hooks.size();
-  return {};
 }
 
 }  // namespace plan
@@ -61,6 +66,8 @@ Result<std::string> build_hook_plan(const Hook& hook, const HookContext& context
   const init::Ref path = writer.text(hook.path);
   const init::Ref arguments = writer.list(argv);
   const init::Ref variables = writer.list(env);
+  // A process that is cloned has a dialogue, whose end is Ready and Commit; without a clone, exec is the answer.
+  if (context.target_slot != init::kNoSlot) plan::add_ready(writer);
   init::Step& step = writer.step(init::Op::kExec, context.label);
   step.s[0] = arguments;
   step.n[0] = argv.size();

@@ -65,9 +65,10 @@ Result<> add_process(PlanWriter& writer, const Process& process, const PlanConte
 void add_ready(PlanWriter& writer);
 void add_wait_start(PlanWriter& writer, const PlanContext& context);
 
-/// startContainer hooks (HK-05), with `env` for those without one of their own.
-Result<> add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, const std::vector<std::string>& env,
-                         const PlanContext& context);
+/// startContainer hooks (HK-05). Those without an env get `env`, which must be the one of add_process()'s exec: init
+/// knows them by the shared list and adds the same HOME.
+void add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, const std::vector<std::string>& env,
+                     const PlanContext& context);
 
 /// The path without ".", "..", and doubled slashes, absolute: "/a/../b//" is "/b".
 std::string clean_path(std::string_view path);

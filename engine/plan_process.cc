@@ -103,14 +103,21 @@ void add_user(PlanWriter& writer, const Process& process, const PlanContext& con
 
 uint32_t filter_flags(const PlanSeccomp& seccomp) {
   uint32_t flags = seccomp.flags;
-  if (!seccomp.listener) return flags & ~uint32_t{SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV};
+  constexpr uint32_t kListenerOnly = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+  if (!seccomp.listener) return flags & ~kListenerOnly;
   flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
   // The kernel wants to know that a failed TSYNC is not meant to come back as a thread id: that would look like an fd.
   if ((flags & SECCOMP_FILTER_FLAG_TSYNC) != 0) flags |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
   return flags;
 }
 
-void add_filter(PlanWriter& writer, const Process& process, const PlanSeccomp& seccomp) {
+/// Where the listener appears: beyond all passed fds, so that none of them has to move for it.
+uint64_t listener_number(const PlanSlots& slots) {
+  return static_cast<uint64_t>(init::kFirstSlot + slots.count);
+}
+
+void add_filter(PlanWriter& writer, const Process& process, const PlanContext& context) {
+  const PlanSeccomp& seccomp = context.seccomp;
   if (seccomp.bpf.empty()) return;
   const init::Ref filter = writer.bytes(seccomp.bpf.data(), seccomp.bpf.size());
   init::Step& step = writer.step(init::Op::kSeccomp, "linux.seccomp");
@@ -118,7 +125,7 @@ void add_filter(PlanWriter& writer, const Process& process, const PlanSeccomp& s
   step.n[0] = filter_flags(seccomp);
   if (seccomp.listener) {
     step.flags |= init::kStepListener;
-    step.n[1] = static_cast<uint64_t>(seccomp.listener_fd);
+    step.n[1] = listener_number(context.slots);
   }
   if (keeps_sys_admin(process, seccomp)) writer.step(init::Op::kFinalCaps, "process.capabilities");
 }
@@ -189,14 +196,14 @@ Result<> add_process(PlanWriter& writer, const Process& process, const PlanConte
   // No label: the text of a missing executable is one that callers match from its beginning.
   const init::Ref path = writer.text_or_absent(env_value(env, "PATH"));
   step_with(writer, init::Op::kLookPath, {}, process.args[0]).s[1] = path;
-  if (context.seccomp.listener) {
-    writer.step(init::Op::kSeccompAnnounce, "linux.seccomp").n[0] = static_cast<uint64_t>(context.seccomp.listener_fd);
+  if (context.seccomp.listener && !context.seccomp.bpf.empty()) {
+    writer.step(init::Op::kSeccompAnnounce, "linux.seccomp").n[0] = listener_number(context.slots);
   }
   add_ready(writer);
-  add_filter(writer, process, context.seccomp);
+  add_filter(writer, process, context);
   if (role == Role::kInit) {
     add_wait_start(writer, context);
-    GANTRY_TRY(add_start_hooks(writer, start_hooks, env, context));
+    add_start_hooks(writer, start_hooks, env, context);
   }
   add_preserved(writer, context.slots);
   add_exec(writer, process, env);

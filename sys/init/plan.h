@@ -190,7 +190,8 @@ struct IdentityArgs {
   uint64_t bounding, effective, inheritable, permitted, ambient;
 };
 
-/// One startContainer hook. `timeout_ms` 0 = none.
+/// One startContainer hook. `timeout_ms` 0 = none. `env` equal to kExec's list (same Ref): the hook has no env of its own
+/// and gets the program's, with the same HOME (HK-10).
 struct HookArgs {
   Ref path;
   Ref argv;
