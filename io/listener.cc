@@ -75,7 +75,10 @@ int try_connect(const sys::Fd& socket, const std::string& path) {
 
 }  // namespace
 
-Listener::Listener(Loop& loop, sys::Fd listening) : loop_(&loop), fd_(std::move(listening)), spare_(fd_.duplicate()) {}
+Listener::Listener(Loop& loop, sys::Fd listening) : loop_(&loop), fd_(std::move(listening)), spare_(fd_.duplicate()) {
+  const int flags = ::fcntl(fd_.get(), F_GETFL);
+  if (flags >= 0 && (flags & O_NONBLOCK) == 0) ::fcntl(fd_.get(), F_SETFL, flags | O_NONBLOCK);
+}
 
 Result<Listener> Listener::bind_unix(Loop& loop, const std::string& path, mode_t mode, int type) {
   GANTRY_TRY(check_path(path, "bind"));
@@ -103,7 +106,8 @@ Listener::Next Listener::try_accept(Result<sys::Fd>& connection) {
     case EMFILE:
       if (!spare_) return Next::kBackOff;
       turn_away();
-      return Next::kRetry;
+      // Not at once again: without a number the kernel says EMFILE even when nobody is in the queue.
+      return Next::kWait;
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:

@@ -18,7 +18,7 @@ class Listener {
   /// is bound under a short name and renamed.
   static Result<Listener> bind_unix(Loop& loop, const std::string& path, mode_t mode = 0600, int type = SOCK_STREAM);
 
-  /// Takes over a socket that listens already.
+  /// Takes over a socket that listens already, and makes it O_NONBLOCK.
   Listener(Loop& loop, sys::Fd listening);
 
   /// The next connection, CLOEXEC and O_NONBLOCK. When the process has no descriptor left the client is turned away

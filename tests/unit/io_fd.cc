@@ -1,0 +1,168 @@
+// Waiting for descriptors and signals.
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include "io/readable.h"
+#include "io/scope.h"
+#include "io/signal.h"
+#include "io/timer.h"
+#include "io_support.h"
+
+namespace gantry::io {
+namespace {
+
+using std::chrono::milliseconds;
+using test::Pair;
+
+Task<Wake> wait_ms(Loop& loop, int fd, short events, int64_t ms) {
+  const Deadline deadline = Deadline::in_ms(ms);
+  return wait_fd(loop, fd, events, deadline);
+}
+
+TEST_CASE("a descriptor is ready, or not in time", "[io]") {
+  Loop loop;
+  const Pair pipe = test::make_pipe();
+  CHECK(loop.run(wait_ms(loop, pipe.a.get(), POLLIN, 2)) == Wake::kTimeout);
+  CHECK(loop.run(wait_ms(loop, pipe.b.get(), POLLOUT, 60'000)) == Wake::kReady);
+  REQUIRE(::write(pipe.b.get(), "x", 1) == 1);
+  CHECK(loop.run(wait_ms(loop, pipe.a.get(), POLLIN, 60'000)) == Wake::kReady);
+}
+
+TEST_CASE("an expired deadline still looks once", "[io]") {
+  Loop loop;
+  const Pair pipe = test::make_pipe();
+  CHECK(loop.run(wait_ms(loop, pipe.a.get(), POLLIN, 0)) == Wake::kTimeout);
+  REQUIRE(::write(pipe.b.get(), "x", 1) == 1);
+  CHECK(loop.run(wait_ms(loop, pipe.a.get(), POLLIN, 0)) == Wake::kReady);
+}
+
+TEST_CASE("hang-ups and errors make a descriptor ready", "[io]") {
+  Loop loop;
+  Pair pipe = test::make_pipe();
+  pipe.b.reset();
+  CHECK(loop.run(wait_ms(loop, pipe.a.get(), POLLIN, 60'000)) == Wake::kReady);
+  Pair broken = test::make_pipe();
+  const std::string much = test::pattern(1 << 20);
+  REQUIRE(::fcntl(broken.b.get(), F_SETFL, O_NONBLOCK) == 0);
+  REQUIRE(::write(broken.b.get(), much.data(), much.size()) > 0);
+  broken.a.reset();
+  CHECK(loop.run(wait_ms(loop, broken.b.get(), POLLOUT, 60'000)) == Wake::kReady);
+}
+
+TEST_CASE("what epoll does not take counts as ready", "[io]") {
+  Loop loop;
+  const sys::Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  CHECK(loop.run(wait_ms(loop, null.get(), POLLIN, 60'000)) == Wake::kReady);
+  const sys::Fd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  CHECK(loop.run(wait_ms(loop, file.get(), POLLIN, 60'000)) == Wake::kReady);
+  CHECK(loop.run(wait_ms(loop, 9999, POLLIN, 60'000)) == Wake::kReady);
+}
+
+Task<> note(Task<Wake> wait, std::string& trace, char name) {
+  const Wake wake = co_await std::move(wait);
+  trace += name;
+  trace += wake == Wake::kReady ? '+' : wake == Wake::kTimeout ? 't' : 'c';
+}
+
+Task<> both_directions(Loop& loop, int fd, int peer, std::string& trace) {
+  Scope scope(loop);
+  scope.spawn(note(wait_ms(loop, fd, POLLIN, 60'000), trace, 'r'));
+  scope.spawn(note(wait_ms(loop, fd, POLLIN, 60'000), trace, 'R'));
+  scope.spawn(note(wait_ms(loop, fd, POLLIN, 1), trace, 't'));
+  scope.spawn(note(wait_ms(loop, fd, POLLOUT, 60'000), trace, 'w'));
+  co_await sleep_for(loop, milliseconds(5));
+  if (::write(peer, "x", 1) != 1) trace += "?";
+  co_await scope.join();
+}
+
+TEST_CASE("several tasks wait for one descriptor, each for its own events", "[io]") {
+  Loop loop;
+  const Pair sockets = test::make_sockets();
+  std::string trace;
+  loop.run(both_directions(loop, sockets.a.get(), sockets.b.get(), trace));
+  CHECK(trace == "w+ttr+R+");
+}
+
+Task<> lose_one(Loop& loop, int fd, int peer, std::string& trace) {
+  Task<Wake> dropped = wait_ms(loop, fd, POLLIN, 60'000);
+  dropped.handle().resume();
+  Scope scope(loop);
+  scope.spawn(note(wait_ms(loop, fd, POLLIN, 60'000), trace, 'k'));
+  co_await sleep_for(loop, milliseconds(1));
+  dropped.reset();
+  if (::write(peer, "x", 1) != 1) trace += "?";
+  co_await scope.join();
+}
+
+TEST_CASE("destroying one wait leaves the other", "[io]") {
+  Loop loop;
+  const Pair pipe = test::make_pipe();
+  std::string trace;
+  loop.run(lose_one(loop, pipe.a.get(), pipe.b.get(), trace));
+  CHECK(trace == "k+");
+}
+
+Task<> reuse_numbers(Loop& loop, int& ready) {
+  for (int i = 0; i < 100; ++i) {
+    const sys::Fd counter(::eventfd(i % 2 == 0 ? 1 : 0, EFD_CLOEXEC));
+    const Wake wake = co_await wait_ms(loop, counter.get(), POLLIN, i % 2 == 0 ? 60'000 : 0);
+    if (wake == Wake::kReady) ++ready;
+  }
+}
+
+TEST_CASE("a number that is closed and used again is another descriptor", "[io]") {
+  Loop loop;
+  int ready = 0;
+  loop.run(reuse_numbers(loop, ready));
+  CHECK(ready == 50);
+}
+
+Task<Result<int>> next_within(Signals& signals, int64_t ms) {
+  const Deadline deadline = Deadline::in_ms(ms);
+  return signals.next(deadline);
+}
+
+TEST_CASE("signals come in order, each pending once", "[io]") {
+  Loop loop;
+  const std::array signos{SIGUSR1, SIGUSR2, SIGWINCH};
+  Signals signals(loop, signos);
+  for (const int signo : {SIGUSR2, SIGUSR2, SIGWINCH, SIGUSR2, SIGUSR1}) ::raise(signo);
+  CHECK(loop.run(next_within(signals, 60'000)).value() == SIGUSR2);
+  CHECK(loop.run(next_within(signals, 60'000)).value() == SIGWINCH);
+  CHECK(loop.run(next_within(signals, 60'000)).value() == SIGUSR1);
+  const Result<int> none = loop.run(next_within(signals, 2));
+  REQUIRE(!none);
+  CHECK(is_timeout(none.error()));
+  ::raise(SIGUSR1);
+  CHECK(loop.run(next_within(signals, 60'000)).value() == SIGUSR1);
+}
+
+TEST_CASE("a signal that cannot be caught is an error", "[io]") {
+  Loop loop;
+  const std::array signos{SIGKILL};
+  Signals signals(loop, signos);
+  const Result<int> result = loop.run(next_within(signals, 60'000));
+  REQUIRE(!result);
+  CHECK(result.error().text == "catching signal 9: invalid argument");
+}
+
+TEST_CASE("the default action is back when nobody catches a signal any more", "[io]") {
+  struct sigaction action {};
+  {
+    Loop loop;
+    const std::array signos{SIGUSR1};
+    const Signals signals(loop, signos);
+    REQUIRE(::sigaction(SIGUSR1, nullptr, &action) == 0);
+    CHECK(action.sa_handler != SIG_DFL);
+    REQUIRE(::sigaction(SIGPIPE, nullptr, &action) == 0);
+    CHECK(action.sa_handler != SIG_DFL);
+    CHECK(action.sa_handler != SIG_IGN);
+  }
+  REQUIRE(::sigaction(SIGUSR1, nullptr, &action) == 0);
+  CHECK(action.sa_handler == SIG_DFL);
+  REQUIRE(::sigaction(SIGPIPE, nullptr, &action) == 0);
+  CHECK(action.sa_handler == SIG_DFL);
+}
+
+}  // namespace
+}  // namespace gantry::io
