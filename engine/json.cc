@@ -1,15 +1,13 @@
 #include "engine/json.h"
 
 #define SIMDJSON_EXCEPTIONS 0
-#include <rapidjson/error/en.h>
-#include <rapidjson/memorystream.h>
-#include <rapidjson/reader.h>
 #include <simdjson.h>
 
 #include <algorithm>
 #include <bit>
 #include <utility>
 
+#include "engine/json_rapid.h"
 #include "sys/text.h"
 
 namespace gantry::json {
@@ -41,7 +39,9 @@ std::string one_line(std::string_view text) {
   return out;
 }
 
-std::string quoted(std::string_view text) { return cat('"', one_line(text), '"'); }
+std::string quoted(std::string_view text) {
+  return cat('"', one_line(text), '"');
+}
 
 std::string Place::text() const {
   if (parent_ == nullptr) return std::string(key_);
@@ -91,7 +91,8 @@ bool Value::empty() const {
     case Kind::kString:
       return Access::get(*this).get_string().value_unsafe().empty();
     case Kind::kArray:
-      return Access::get(*this).get_array().value_unsafe().begin() == Access::get(*this).get_array().value_unsafe().end();
+      return Access::get(*this).get_array().value_unsafe().begin() ==
+             Access::get(*this).get_array().value_unsafe().end();
     case Kind::kObject: {
       const dom::object object = Access::get(*this).get_object().value_unsafe();
       return object.begin() == object.end();
@@ -127,13 +128,17 @@ std::string Value::shown() const {
   return cat(text, text.find_first_of(".e") == std::string_view::npos ? ".0" : "");
 }
 
-std::unexpected<Error> Value::fail(std::string_view text) const { return gantry::fail(cat(place_->text(), ": ", text)); }
+std::unexpected<Error> Value::fail(std::string_view text) const {
+  return gantry::fail(cat(place_->text(), ": ", text));
+}
 
 std::unexpected<Error> Value::wrong(std::string_view wanted) const {
   return fail(cat("expected ", wanted, ", got ", shown()));
 }
 
-std::unexpected<Error> Value::too_many() const { return fail(cat("more than ", kMaxRecords, " entries")); }
+std::unexpected<Error> Value::too_many() const {
+  return fail(cat("more than ", kMaxRecords, " entries"));
+}
 
 Result<bool> Value::boolean() const {
   if (kind() != Kind::kBool) return wrong("true or false");
@@ -216,7 +221,9 @@ Document::Document(Document&&) noexcept = default;
 Document& Document::operator=(Document&&) noexcept = default;
 Document::~Document() = default;
 
-Value Document::root() const { return Value::Access::make(impl_->root, &impl_->place); }
+Value Document::root() const {
+  return Value::Access::make(impl_->root, &impl_->place);
+}
 
 namespace {
 
@@ -231,8 +238,7 @@ void choose_implementation(size_t bytes) {
     simdjson::get_active_implementation() = plain;
     return;
   }
-  static const simdjson::implementation* const best =
-      simdjson::get_available_implementations().detect_best_supported();
+  static const simdjson::implementation* const best = simdjson::get_available_implementations().detect_best_supported();
   simdjson::get_active_implementation() = best;
 }
 

@@ -1,10 +1,8 @@
 #include "engine/json_write.h"
 
-#include <rapidjson/prettywriter.h>
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
-
 #include <variant>
+
+#include "engine/json_rapid.h"
 
 namespace gantry::json {
 
@@ -88,7 +86,9 @@ Writer& Writer::put_unsigned(uint64_t number) {
   return *this;
 }
 
-std::string Writer::take() { return std::string(impl_->buffer.GetString(), impl_->buffer.GetSize()); }
+std::string Writer::take() {
+  return std::string(impl_->buffer.GetString(), impl_->buffer.GetSize());
+}
 
 namespace {
 

@@ -12,7 +12,8 @@ namespace gantry {
 /// Applies one word (or, for options of the file system itself, KEY or KEY=VALUE) to `mount`, with mount(8)'s meaning:
 /// words are read from left to right and the last of a contradicting pair wins. Of noatime, relatime and strictatime
 /// the last one counts; atime, norelatime and nostrictatime go back to the kernel's default, which is relatime.
-/// What is not in the table goes to `mount.data`, split at commas (MT-06). Words that only crun has are refused by name.
+/// What is not in the table goes to `mount.data`, split at commas (MT-06). Words that only crun has are refused by
+/// name.
 Result<> apply_mount_option(std::string_view option, Mount& mount);
 
 /// Every word of the table in alphabetical order, without idmap and ridmap, as runc's feature list leaves them out.

@@ -227,6 +227,8 @@ constexpr Field<Resources> kFields[] = {
 
 }  // namespace
 
-Result<> read(const Value& value, Resources& out) { return json::read_fields(value, kFields, out); }
+Result<> read(const Value& value, Resources& out) {
+  return json::read_fields(value, kFields, out);
+}
 
 }  // namespace gantry

@@ -77,7 +77,8 @@ bool is_semver(std::string_view version) {
 
 Result<> check_top(const Spec& spec) {
   if (!spec.has_root) return fail("root must be specified");
-  if (spec.root_path.empty()) return fail("config.json: root.path: missing; name the directory of the root file system");
+  if (spec.root_path.empty())
+    return fail("config.json: root.path: missing; name the directory of the root file system");
   if (spec.oci_version.empty()) return fail("config.json: ociVersion: missing; write for instance \"1.3.0\"");
   if (!is_semver(spec.oci_version) || !spec.oci_version.starts_with("1.")) {
     return fail(cat("config.json: ociVersion: ", quoted(spec.oci_version), " is not supported; use a version 1.x.y"));
@@ -173,7 +174,8 @@ Result<> check_spec(const Spec& spec, std::vector<std::string>& warnings) {
   if (spec.seccomp) GANTRY_TRY(check_seccomp_profile(*spec.seccomp));
   GANTRY_TRY(check_hooks(spec.hooks));
   const MemoryResources& memory = spec.resources.memory;
-  if (memory.kernel || memory.kernel_tcp) warnings.emplace_back("Kernel memory settings are ignored and will be removed");
+  if (memory.kernel || memory.kernel_tcp)
+    warnings.emplace_back("Kernel memory settings are ignored and will be removed");
   return {};
 }
 

@@ -28,7 +28,8 @@ Result<> check_paths(const Spec& spec) {
   for (const NamespaceSpec& ns : spec.namespaces) {
     if (ns.path.empty()) continue;
     const bool bad = ns.path.front() != '/' || ns.path.find_first_of(std::string_view(",\0", 2)) != std::string::npos;
-    if (bad) return fail(cat("invalid namespace path ", json::one_line(ns.path), ": it must be absolute, without a comma"));
+    if (bad)
+      return fail(cat("invalid namespace path ", json::one_line(ns.path), ": it must be absolute, without a comma"));
   }
   return {};
 }
@@ -72,7 +73,8 @@ Result<> check_user_namespace(const Spec& spec) {
 
 Result<> check_time_offset(const std::optional<TimeOffset>& offset, std::string_view clock) {
   if (offset && offset->nanosecs >= 1'000'000'000) {
-    return fail(cat("config.json: linux.timeOffsets.", clock, ".nanosecs: ", offset->nanosecs, " is not below 1000000000"));
+    return fail(
+        cat("config.json: linux.timeOffsets.", clock, ".nanosecs: ", offset->nanosecs, " is not below 1000000000"));
   }
   return {};
 }

@@ -11,9 +11,15 @@ namespace {
 
 /// The files of /proc that a mount may cover; anything else there is how a container would forge what the kernel says.
 constexpr std::string_view kProcFiles[] = {
-    "/proc/cpuinfo",   "/proc/diskstats",  "/proc/meminfo",
-    "/proc/stat",      "/proc/swaps",      "/proc/uptime",
-    "/proc/loadavg",   "/proc/slabinfo",   "/proc/sys/kernel/ns_last_pid",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 };
 
@@ -25,7 +31,8 @@ Result<> check_destination(const Mount& mount, std::string_view place) {
   if (path == "/proc" && !mount.bind && mount.type != "proc") {
     return fail(cat(place, ": ", json::quoted(path), " cannot be mounted because it is not of type proc"));
   }
-  if (path.starts_with("/proc/") && std::find(std::begin(kProcFiles), std::end(kProcFiles), path) == std::end(kProcFiles)) {
+  if (path.starts_with("/proc/") &&
+      std::find(std::begin(kProcFiles), std::end(kProcFiles), path) == std::end(kProcFiles)) {
     return fail(cat(place, ": ", json::quoted(path), " cannot be mounted because it is inside /proc"));
   }
   return {};

@@ -48,7 +48,7 @@ Result<> read(const Value& value, IdMapping& out) {
 namespace {
 
 /// A text of a mount; runc has its own words for a NUL byte there (MT-03).
-template <std::string Mount::*kMember>
+template <std::string Mount::* kMember>
 Result<> mount_text(const Value& value, Mount& out) {
   GANTRY_LET(const std::string_view text, value.string("mount field contains null byte"));
   (out.*kMember).assign(text);
@@ -70,9 +70,12 @@ Result<> mount_option_list(const Value& value, Mount& out) {
 
 Result<> read(const Value& value, Mount& out) {
   static constexpr Field<Mount> kFields[] = {
-      {"destination", mount_text<&Mount::destination>}, {"source", mount_text<&Mount::source>},
-      {"type", mount_text<&Mount::type>},               {"options", mount_option_list},
-      {"uidMappings", into<&Mount::uid_mappings>},      {"gidMappings", into<&Mount::gid_mappings>},
+      {"destination", mount_text<&Mount::destination>},
+      {"source", mount_text<&Mount::source>},
+      {"type", mount_text<&Mount::type>},
+      {"options", mount_option_list},
+      {"uidMappings", into<&Mount::uid_mappings>},
+      {"gidMappings", into<&Mount::gid_mappings>},
   };
   GANTRY_TRY(json::read_fields(value, kFields, out));
   // The kernel has no type "bind": the word alone can only mean one (MT-04).
@@ -127,7 +130,9 @@ Result<> read_mounts(const Value& value, Spec& out) {
   return {};
 }
 
-Result<> read_annotations(const Value& value, Spec& out) { return read_map(value, out.annotations); }
+Result<> read_annotations(const Value& value, Spec& out) {
+  return read_map(value, out.annotations);
+}
 
 constexpr Field<Spec> kSpecFields[] = {
     {"ociVersion", into<&Spec::oci_version>},
@@ -161,8 +166,12 @@ Result<Spec> parse_spec(std::string_view json) {
   return spec;
 }
 
-Result<Process> parse_process(std::string_view json) { return parse_bare<Process>(json, "process"); }
+Result<Process> parse_process(std::string_view json) {
+  return parse_bare<Process>(json, "process");
+}
 
-Result<Resources> parse_resources(std::string_view json) { return parse_bare<Resources>(json, "resources"); }
+Result<Resources> parse_resources(std::string_view json) {
+  return parse_bare<Resources>(json, "resources");
+}
 
 }  // namespace gantry

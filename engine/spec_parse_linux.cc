@@ -87,8 +87,8 @@ Result<> device_mode(const Value& value, Device& out) {
 
 Result<> read(const Value& value, Device& out) {
   static constexpr Field<Device> kFields[] = {
-      {"path", into<&Device::path>},   {"type", device_type},         {"major", into<&Device::major>},
-      {"minor", into<&Device::minor>}, {"fileMode", device_mode},     {"uid", into<&Device::uid>},
+      {"path", into<&Device::path>},   {"type", device_type},     {"major", into<&Device::major>},
+      {"minor", into<&Device::minor>}, {"fileMode", device_mode}, {"uid", into<&Device::uid>},
       {"gid", into<&Device::gid>},
   };
   GANTRY_TRY(json::read_fields(value, kFields, out));
@@ -98,7 +98,9 @@ Result<> read(const Value& value, Device& out) {
 
 namespace {
 
-Result<> read_sysctl(const Value& value, Spec& out) { return read_pairs(value, out.sysctl); }
+Result<> read_sysctl(const Value& value, Spec& out) {
+  return read_pairs(value, out.sysctl);
+}
 
 Result<> read_propagation(const Value& value, Spec& out) {
   GANTRY_LET(const std::string_view word, value.string());

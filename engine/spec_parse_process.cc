@@ -45,7 +45,7 @@ Result<> read_capability_set(const Value& value, uint64_t& set, std::vector<std:
   });
 }
 
-template <uint64_t Capabilities::*kSet>
+template <uint64_t Capabilities::* kSet>
 Result<> capability_set(const Value& value, Capabilities& out) {
   return read_capability_set(value, out.*kSet, out.unknown);
 }
@@ -110,6 +110,8 @@ constexpr Field<Process> kFields[] = {
 
 }  // namespace
 
-Result<> read(const Value& value, Process& out) { return json::read_fields(value, kFields, out); }
+Result<> read(const Value& value, Process& out) {
+  return json::read_fields(value, kFields, out);
+}
 
 }  // namespace gantry

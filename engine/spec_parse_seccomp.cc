@@ -38,8 +38,12 @@ Result<> read_words(const Value& value, std::span<const std::string_view> known,
   });
 }
 
-Result<> rule_action(const Value& value, SeccompRule& out) { return read_action(value, out.action); }
-Result<> default_action(const Value& value, Seccomp& out) { return read_action(value, out.default_action); }
+Result<> rule_action(const Value& value, SeccompRule& out) {
+  return read_action(value, out.action);
+}
+Result<> default_action(const Value& value, Seccomp& out) {
+  return read_action(value, out.default_action);
+}
 
 Result<> architectures(const Value& value, Seccomp& out) {
   return read_words(value, seccomp_architectures(), "arch", out.architectures);

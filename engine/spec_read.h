@@ -17,7 +17,8 @@ Result<> read_map(const json::Value& value, std::map<std::string, std::string>& 
 
 /// The value as a word of a table: `unknown` is the start of the error and `tail` its end, around the word.
 template <class Find, class T>
-Result<> read_word(const json::Value& value, Find&& find, T& out, std::string_view unknown, std::string_view tail = {}) {
+Result<> read_word(const json::Value& value, Find&& find, T& out, std::string_view unknown,
+                   std::string_view tail = {}) {
   GANTRY_LET(const std::string_view word, value.string());
   const auto found = find(word);
   if (!found) return value.fail(std::string(unknown).append(json::one_line(word)).append(tail));

@@ -25,7 +25,9 @@ std::string error_of(std::string_view json) {
   return checked ? "" : checked.error().text;
 }
 
-std::string linux_error(std::string_view linux) { return error_of(config(linux)); }
+std::string linux_error(std::string_view linux) {
+  return error_of(config(linux));
+}
 
 std::string mount_error(std::string_view mount, std::string_view linux = "") {
   return error_of(config(linux, cat(R"("mounts":[)", mount, ']')));
@@ -61,7 +63,9 @@ TEST_CASE("spec-load errors have runc's texts and order") {
 }
 
 TEST_CASE("TL-01 ociVersion") {
-  const auto version = [](std::string_view v) { return error_of(cat(R"({"root":{"path":"r"},"ociVersion":")", v, "\"}")); };
+  const auto version = [](std::string_view v) {
+    return error_of(cat(R"({"root":{"path":"r"},"ociVersion":")", v, "\"}"));
+  };
   for (const char* good : {"1.0.0", "1.3.0", "1.0.2-dev", "1.0.0-rc5+build", "1.99.0"}) CHECK(version(good).empty());
   for (const char* bad : {"2.0.0", "0.5.0", "1", "1.0", "1.0.x", "x", "01.0.0", "1.0.0-"}) {
     CHECK_THAT(version(bad), Catch::Contains("ociVersion") && Catch::Contains("1.x.y"));
@@ -79,14 +83,16 @@ TEST_CASE("TL-04 TL-05 TL-06 names and annotations") {
 }
 
 TEST_CASE("PR-04 environment") {
-  CHECK_THAT(process_error(R"("env":["A=1","B"])"), Catch::Equals("process.env[1]: \"B\": invalid environment variable: missing '='"));
+  CHECK_THAT(process_error(R"("env":["A=1","B"])"),
+             Catch::Equals("process.env[1]: \"B\": invalid environment variable: missing '='"));
   CHECK_THAT(process_error(R"("env":["=1"])"), Catch::Contains("name cannot be empty"));
   CHECK(process_error(R"("env":["A=1","A=2","B="])").empty());
 }
 
 TEST_CASE("PR-08 GP-04 rlimits") {
-  CHECK_THAT(process_error(R"("rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":1},{"type":"RLIMIT_CORE","soft":1,"hard":1}])"),
-             Catch::Equals("process.rlimits[1]: RLIMIT_CORE is given twice"));
+  CHECK_THAT(
+      process_error(R"("rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":1},{"type":"RLIMIT_CORE","soft":1,"hard":1}])"),
+      Catch::Equals("process.rlimits[1]: RLIMIT_CORE is given twice"));
   CHECK_THAT(process_error(R"("rlimits":[{"type":"RLIMIT_CORE","soft":2,"hard":1}])"),
              Catch::Contains("soft 2 is above hard 1"));
 }
@@ -157,8 +163,10 @@ TEST_CASE("MT-18 proc is protected") {
 }
 
 TEST_CASE("LX-03 namespace paths") {
-  CHECK_THAT(linux_error(R"("namespaces":[{"type":"pid","path":"ns/pid"}])"), Catch::StartsWith("invalid namespace path ns/pid"));
-  CHECK_THAT(linux_error(R"("namespaces":[{"type":"pid","path":"/a,b"}])"), Catch::StartsWith("invalid namespace path /a,b"));
+  CHECK_THAT(linux_error(R"("namespaces":[{"type":"pid","path":"ns/pid"}])"),
+             Catch::StartsWith("invalid namespace path ns/pid"));
+  CHECK_THAT(linux_error(R"("namespaces":[{"type":"pid","path":"/a,b"}])"),
+             Catch::StartsWith("invalid namespace path /a,b"));
 }
 
 TEST_CASE("LX-05 PR-21 user namespaces") {
@@ -169,18 +177,19 @@ TEST_CASE("LX-05 PR-21 user namespaces") {
   };
   CHECK(linux_error(cat(R"("uidMappings":)", map)) ==
         "user namespace mappings specified, but user namespace isn't enabled in the config");
-  CHECK(linux_error(user) ==
-        "user namespaces enabled, but no namespace path to join nor mappings to apply specified");
+  CHECK(linux_error(user) == "user namespaces enabled, but no namespace path to join nor mappings to apply specified");
   CHECK(linux_error(R"("namespaces":[{"type":"user","path":"/x"}])").empty());
   CHECK(linux_error(both(map, map)).empty());
   CHECK(linux_error(both(map, "[]")) == "user namespaces enabled, but no gid mappings found");
   CHECK(linux_error(both("[]", map)) == "user namespaces enabled, but no uid mappings found");
   CHECK(linux_error(both(R"([{"containerID":1,"hostID":1,"size":1}])", map)) ==
         "user namespaces enabled, but no user mapping found");
-  CHECK_THAT(linux_error(both(R"([{"containerID":0,"hostID":1,"size":0}])", map)), Catch::Contains("uidMappings[0].size: 0"));
+  CHECK_THAT(linux_error(both(R"([{"containerID":0,"hostID":1,"size":0}])", map)),
+             Catch::Contains("uidMappings[0].size: 0"));
   CHECK_THAT(linux_error(both(R"([{"containerID":0,"hostID":1,"size":5},{"containerID":4,"hostID":9,"size":5}])", map)),
              Catch::Contains("uidMappings[1]: overlaps with [0]"));
-  CHECK_THAT(linux_error(both(R"([{"containerID":0,"hostID":4294967290,"size":10}])", map)), Catch::Contains("go beyond"));
+  CHECK_THAT(linux_error(both(R"([{"containerID":0,"hostID":4294967290,"size":10}])", map)),
+             Catch::Contains("go beyond"));
   const std::string process = R"("process":{"cwd":"/","args":["a"],"user":{"uid":10}})";
   CHECK(error_of(config(both(map, map), process)) == "cannot setuid to unmapped uid 10 in user namespace");
   const std::string groups = R"("process":{"cwd":"/","args":["a"],"user":{"uid":9,"gid":9,"additionalGids":[11]}})";
@@ -198,7 +207,8 @@ TEST_CASE("LX-06 time offsets need their namespace") {
 
 TEST_CASE("LX-07 device paths and numbers") {
   CHECK_THAT(linux_error(R"("devices":[{"path":"dev/x","type":"c"}])"), Catch::Contains("devices[0].path"));
-  CHECK_THAT(linux_error(R"("devices":[{"path":"/dev/x","type":"c","major":4096}])"), Catch::Contains("devices[0].major"));
+  CHECK_THAT(linux_error(R"("devices":[{"path":"/dev/x","type":"c","major":4096}])"),
+             Catch::Contains("devices[0].major"));
   CHECK(linux_error(R"("devices":[{"path":"/dev/x","type":"c","major":4095,"minor":1048575}])").empty());
 }
 
@@ -227,7 +237,8 @@ TEST_CASE("LX-13 sysctls are namespaced") {
 TEST_CASE("LX-15 LX-16 LX-17 protections") {
   CHECK(linux_error(R"("maskedPaths":["/a"])") == "unable to restrict sys entries without a private MNT namespace");
   CHECK(linux_error(R"("readonlyPaths":["/a"])") == "unable to restrict sys entries without a private MNT namespace");
-  CHECK_THAT(linux_error(R"("maskedPaths":["a"],"namespaces":[{"type":"mount"}])"), Catch::Contains("must be an absolute path"));
+  CHECK_THAT(linux_error(R"("maskedPaths":["a"],"namespaces":[{"type":"mount"}])"),
+             Catch::Contains("must be an absolute path"));
   CHECK_THAT(linux_error(R"("mountLabel":"x")"), Catch::StartsWith("selinux label is specified in config"));
 }
 
@@ -237,14 +248,18 @@ TEST_CASE("SC-02 GP-05 errno values belong to two actions") {
   CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"names":["x"],"action":"SCMP_ACT_LOG","errnoRet":1}]})"),
              Catch::EndsWith("errno value specified for action SCMP_ACT_LOG"));
   CHECK(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_TRACE","defaultErrnoRet":5000})").empty());
-  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":5000})"), Catch::Contains("above 4095"));
-  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"action":"SCMP_ACT_LOG"}]})"), Catch::Contains("syscalls[0].names"));
+  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":5000})"),
+             Catch::Contains("above 4095"));
+  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"action":"SCMP_ACT_LOG"}]})"),
+             Catch::Contains("syscalls[0].names"));
 }
 
 TEST_CASE("SC-09 SC-11 notify") {
-  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_NOTIFY"})"), Catch::Contains("cannot be used as default action"));
-  CHECK_THAT(linux_error(R"("seccomp":{"listenerPath":"/s","syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]})"),
-             Catch::EndsWith("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
+  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_NOTIFY"})"),
+             Catch::Contains("cannot be used as default action"));
+  CHECK_THAT(
+      linux_error(R"("seccomp":{"listenerPath":"/s","syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]})"),
+      Catch::EndsWith("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
   CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]})"),
              Catch::Contains("listenerPath: missing"));
   CHECK_THAT(linux_error(R"("seccomp":{"listenerMetadata":"x"})"), Catch::Contains("listenerMetadata"));
@@ -255,7 +270,8 @@ TEST_CASE("HK-01 hooks") {
   CHECK_THAT(error_of(config("", R"("hooks":{"poststop":[{"path":"rel"}]})")),
              Catch::Equals("config.json: hooks.poststop[0].path: \"rel\" must be an absolute path"));
   CHECK_THAT(error_of(config("", R"("hooks":{"prestart":[{"path":"/h"},{}]})")), Catch::Contains("prestart[1].path"));
-  CHECK_THAT(error_of(config("", R"("hooks":{"prestart":[{"path":"/h","timeout":0}]})")), Catch::Contains("at least 1 second"));
+  CHECK_THAT(error_of(config("", R"("hooks":{"prestart":[{"path":"/h","timeout":0}]})")),
+             Catch::Contains("at least 1 second"));
 }
 
 }  // namespace

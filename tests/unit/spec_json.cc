@@ -140,9 +140,8 @@ void fill(Writer& out) {
 TEST_CASE("the writer has runc's layouts") {
   Writer line;
   fill(line);
-  CHECK(line.take() ==
-        R"({"text":"a\"b\n","yes":true,"number":-1,"big":18446744073709551615,"none":[],"two":[1,2],)"
-        R"("nothing":null,"object":{}})");
+  CHECK(line.take() == R"({"text":"a\"b\n","yes":true,"number":-1,"big":18446744073709551615,"none":[],"two":[1,2],)"
+                       R"("nothing":null,"object":{}})");
   Writer two(Writer::Layout::kTwoSpaces);
   two.begin_object().member("a", 1).list("b", std::vector<int>{1}).end_object();
   CHECK(two.take() == "{\n  \"a\": 1,\n  \"b\": [\n    1\n  ]\n}");

@@ -83,8 +83,8 @@ TEST_CASE("MT-11 recursive attributes are apart") {
 
 TEST_CASE("MT-06 the rest is data, MT-23 attributes are remembered") {
   const Mount mount = with({"mode=755,size=64k", "newinstance", "", "context=\"a:b:c1,c2\"", "lowerdir=/a\\,b:/c"});
-  CHECK(mount.data == std::vector<std::string>{"mode=755", "size=64k", "newinstance", "context=\"a:b:c1,c2\"",
-                                               "lowerdir=/a\\,b:/c"});
+  CHECK(mount.data ==
+        std::vector<std::string>{"mode=755", "size=64k", "newinstance", "context=\"a:b:c1,c2\"", "lowerdir=/a\\,b:/c"});
   CHECK_FALSE(mount.flags.any_attribute);
   CHECK(with({"rw"}).flags.any_attribute);
   CHECK(with({"atime"}).flags.any_attribute);

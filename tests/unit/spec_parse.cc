@@ -24,7 +24,9 @@ std::string process_error(std::string_view json) {
   return process ? "" : process.error().text;
 }
 
-std::string linux_error(std::string_view members) { return spec_error(cat(R"({"linux":{)", members, "}}")); }
+std::string linux_error(std::string_view members) {
+  return spec_error(cat(R"({"linux":{)", members, "}}"));
+}
 
 std::string resources_error(std::string_view json) {
   auto resources = parse_resources(json);
@@ -83,7 +85,8 @@ TEST_CASE("TL-06 TL-07 TL-08 TL-10 top level") {
 TEST_CASE("what cannot be done yet is refused by name") {
   CHECK(linux_error(R"("intelRdt":{"closID":"x"})") == "config.json: linux.intelRdt is not supported yet");
   CHECK(linux_error(R"("netDevices":{"eth0":{}})") == "config.json: linux.netDevices is not supported yet");
-  CHECK(linux_error(R"("memoryPolicy":{"mode":"MPOL_BIND"})") == "config.json: linux.memoryPolicy is not supported yet");
+  CHECK(linux_error(R"("memoryPolicy":{"mode":"MPOL_BIND"})") ==
+        "config.json: linux.memoryPolicy is not supported yet");
   CHECK(linux_error(R"("personality":{"domain":"LINUX32"})") == "config.json: linux.personality is not supported yet");
   CHECK(process_error(R"({"scheduler":{"policy":"SCHED_FIFO"}})") == "process: scheduler is not supported yet");
   CHECK(process_error(R"({"ioPriority":{"class":"IOPRIO_CLASS_RT"}})") == "process: ioPriority is not supported yet");
@@ -216,15 +219,19 @@ TEST_CASE("SC-01 SC-03 SC-04 SC-06 seccomp") {
   CHECK(spec->seccomp->rules[0].args[0].op == SeccompOp::kMaskedEqual);
   CHECK(spec->seccomp->rules[0].args[0].value == UINT64_MAX);
   CHECK_FALSE(parse_spec(R"({"linux":{"seccomp":{"defaultAction":"SCMP_ACT_KILL"}}})")->seccomp->flags);
-  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"NO"})"), Catch::Contains("string NO is not a valid action for seccomp"));
+  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"NO"})"),
+             Catch::Contains("string NO is not a valid action for seccomp"));
   CHECK_THAT(linux_error(R"("seccomp":{"architectures":["Z80"]})"), Catch::Contains("string Z80 is not a valid arch"));
-  CHECK_THAT(linux_error(R"("seccomp":{"flags":["F"]})"), Catch::Contains("seccomp.flags[0]: string F is not a valid flag"));
-  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"args":[{"op":"=="}]}]})"), Catch::Contains("not a valid operator"));
+  CHECK_THAT(linux_error(R"("seccomp":{"flags":["F"]})"),
+             Catch::Contains("seccomp.flags[0]: string F is not a valid flag"));
+  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"args":[{"op":"=="}]}]})"),
+             Catch::Contains("not a valid operator"));
   CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"args":[{"index":6}]}]})"), Catch::Contains("arguments 0 to 5"));
 }
 
 TEST_CASE("RS-01 to RS-22 resources") {
-  const auto r = parse_resources(R"({"memory":{"limit":-1,"reservation":2,"swap":3,"swappiness":60,"disableOOMKiller":true,
+  const auto r =
+      parse_resources(R"({"memory":{"limit":-1,"reservation":2,"swap":3,"swappiness":60,"disableOOMKiller":true,
     "useHierarchy":false,"checkBeforeUpdate":true,"kernel":1,"kernelTCP":2},
     "cpu":{"shares":1024,"quota":-1,"period":100000,"burst":5,"realtimeRuntime":1,"realtimePeriod":2,"cpus":"0-1","mems":"0","idle":1},
     "pids":{"limit":0},"blockIO":{"weight":10,"leafWeight":20,"weightDevice":[{"major":8,"minor":0,"weight":500}],
@@ -262,7 +269,8 @@ TEST_CASE("RS-23 device rules") {
   CHECK_THAT(resources_error(R"({"devices":[{"access":"r"},{"allow":true}]})"),
              Catch::EndsWith("device access at 1 field cannot be empty"));
   CHECK_THAT(resources_error(R"({"devices":[{"access":"rx"}]})"), Catch::Contains("invalid access \"rx\""));
-  CHECK_THAT(resources_error(R"({"devices":[{"type":"x","access":"r"}]})"), Catch::Contains("invalid cgroup device type"));
+  CHECK_THAT(resources_error(R"({"devices":[{"type":"x","access":"r"}]})"),
+             Catch::Contains("invalid cgroup device type"));
 }
 
 TEST_CASE("RS-24 unified keys are file names") {
