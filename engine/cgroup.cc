@@ -74,16 +74,30 @@ Result<Cgroup> Cgroup::open(const CgroupPaths& paths) {
 }
 
 Result<Cgroup> Cgroup::create(const CgroupHost& host, const CgroupPaths& paths) {
-  GANTRY_LET(Cgroup cgroup, open(paths));
-  auto made = [&]() -> Result<> {
-    for (Dir& dir : cgroup.dirs_) GANTRY_TRY(cgroup.make_leaf(host, dir));
-    return cgroup.check_fitness();
-  }();
-  if (!made) {
-    cgroup.undo_create();
-    return forward<void>(std::move(made));
-  }
+  GANTRY_LET(Cgroup cgroup, begin(host, paths));
+  GANTRY_TRY(cgroup.complete(host));
   return cgroup;
+}
+
+Result<Cgroup> Cgroup::begin(const CgroupHost& host, const CgroupPaths& paths) {
+  GANTRY_LET(Cgroup cgroup, open(paths));
+  GANTRY_TRY(cgroup.make_leaves(host, true));
+  return cgroup;
+}
+
+Result<> Cgroup::complete(const CgroupHost& host) {
+  return make_leaves(host, false);
+}
+
+Result<> Cgroup::make_leaves(const CgroupHost& host, bool unified) {
+  auto made = [&]() -> Result<> {
+    for (Dir& dir : dirs_) {
+      if (dir.unified() == unified) GANTRY_TRY(make_leaf(host, dir));
+    }
+    return check_fitness(unified);
+  }();
+  if (!made) undo_create();
+  return made;
 }
 
 Result<> Cgroup::make_leaf(const CgroupHost& host, Dir& dir) {
@@ -124,11 +138,11 @@ Result<> Cgroup::make_parents(const CgroupHierarchy& hierarchy, const std::strin
   return {};
 }
 
-Result<> Cgroup::check_fitness() const {
+Result<> Cgroup::check_fitness(bool unified) const {
   size_t processes = 0;
   bool reused = false;
   for (const Dir& dir : dirs_) {
-    if (dir.fresh) continue;
+    if (dir.fresh || dir.unified() != unified) continue;
     reused = true;
     GANTRY_LET(const auto pids, sys::cgroup_pids(dir.path));
     processes = std::max(processes, pids.size());
@@ -178,7 +192,7 @@ Result<sys::Fd> Cgroup::open_sub(const Dir& dir, const std::vector<SubCgroup>& s
   return open_beneath(dir.path, "", file, flags);
 }
 
-Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs) const {
+Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs, bool with_unified) const {
   for (const SubCgroup& sub : subs) {
     for (const std::string& name : sub.controllers) {
       if (find(name) == nullptr) return fail(cat("unknown controller ", name, " in SubCgroupPaths"));
@@ -187,6 +201,7 @@ Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs
   std::vector<sys::Fd> fds;
   fds.reserve(dirs_.size());
   for (const Dir& dir : dirs_) {
+    if (dir.unified() && mode() != CgroupMode::kV2 && !with_unified) continue;
     const char* const file = dir.unified() ? "cgroup.procs" : "tasks";
     if (subs.empty()) {
       GANTRY_LET(sys::Fd fd, sys::open_cgroup_file(dir.path, file, O_WRONLY));
@@ -200,8 +215,9 @@ Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs
 }
 
 Result<sys::Fd> Cgroup::unified_dir(const std::vector<SubCgroup>& subs) const {
-  if (mode() != CgroupMode::kV2) return sys::Fd();
-  return open_sub(dirs_.front(), subs, nullptr, O_PATH | O_DIRECTORY);
+  const Dir* const tree = unified();
+  if (tree == nullptr) return sys::Fd();
+  return open_sub(*tree, subs, nullptr, O_PATH | O_DIRECTORY);
 }
 
 Result<std::vector<pid_t>> Cgroup::pids_recursive() const {

@@ -44,7 +44,7 @@ struct CgroupPaths {
 struct CgroupHierarchy {
   std::vector<std::string> controllers;  ///< {"cpu", "cpuacct"}, {"name=systemd"}; empty = cgroup2
   std::string mountpoint;                ///< "/sys/fs/cgroup/cpu,cpuacct"
-  std::string own_path;                  ///< this process' cgroup as /proc/self/cgroup names it; "" on v2 until needed
+  std::string own_path;                  ///< a process' cgroup, when it comes from /proc/PID/cgroup
 };
 
 /// What the host offers.
@@ -55,7 +55,8 @@ struct CgroupHost {
   const CgroupHierarchy* unified() const;  ///< the cgroup2 one, or nullptr
 };
 
-/// CG-01. Costs a statfs on v2, and one read of /proc/self/cgroup otherwise.
+/// CG-01. Hierarchies are known by the names of their mountpoints; only where one has an unusual name are
+/// /proc/self/cgroup and mountinfo read.
 Result<CgroupHost> probe_cgroup_host(const std::string& root = "/sys/fs/cgroup");
 
 /// The hierarchies named by the text of /proc/PID/cgroup; malformed lines are errors. Mountpoints are the usual names
@@ -83,10 +84,17 @@ Result<std::vector<SubCgroup>> parse_sub_cgroups(CgroupMode mode, const std::vec
 /// kernel. A cgroup that has vanished is "empty", "not frozen" and "removed", never an error.
 class Cgroup {
  public:
-  /// Makes the leaf directories and missing parents. An existing leaf must be empty and thawed (CR-13); it is reused.
-  /// cpuset parents are initialised; on v2 the controllers are enabled down the path (RS-26). On failure what was made
-  /// is removed again.
+  /// begin() and complete() in one.
   static Result<Cgroup> create(const CgroupHost& host, const CgroupPaths& paths);
+
+  /// Makes the cgroup2 leaf, if there is such a tree (all there is on v2), so that unified_dir() can be handed to the
+  /// launcher while complete() makes the rest. An existing leaf must be empty and thawed (CR-13); it is reused.
+  /// On failure what was made is removed again, also by complete().
+  static Result<Cgroup> begin(const CgroupHost& host, const CgroupPaths& paths);
+
+  /// Makes the other leaf directories and missing parents. cpuset parents are initialised; on v2 the controllers are
+  /// enabled down the path (RS-26).
+  Result<> complete(const CgroupHost& host);
 
   /// For an existing container. Touches nothing; refuses paths that cannot be a container's (a hierarchy's root, "..").
   static Result<Cgroup> open(const CgroupPaths& paths);
@@ -101,11 +109,13 @@ class Cgroup {
   /// UP-06: only what is given changes; device rules are never touched. Not rolled back on failure.
   Result<> update(const Resources& resources, std::vector<std::string>& warnings);
 
-  /// What a process writes "0" to, single-threaded, to become a member: `tasks` of every v1 hierarchy, `cgroup.procs`
-  /// of cgroup2 (also on v2: the fall-back for CLONE_INTO_CGROUP). The fds are O_WRONLY. `subs`: see parse_sub_cgroups.
-  Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}) const;
+  /// What a process writes "0" to, single-threaded, to become a member: `tasks` of every v1 hierarchy, O_WRONLY.
+  /// `with_unified` adds cgroup2's `cgroup.procs`: only as a fall-back, because that write waits for an RCU grace
+  /// period (0.6 to 3 ms), which CLONE_INTO_CGROUP does not. On v2 it is the only one and always there. `subs`: see
+  /// parse_sub_cgroups.
+  Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}, bool with_unified = false) const;
 
-  /// v2: the directory for CLONE_INTO_CGROUP. Invalid on v1 and hybrid.
+  /// The cgroup2 directory for CLONE_INTO_CGROUP (O_PATH), on v2 and on hybrid hosts. Invalid on v1.
   Result<sys::Fd> unified_dir(const std::vector<SubCgroup>& subs = {}) const;
 
   /// CG-07, v2: gives the directory and the delegatable files to `uid` (a host uid).
@@ -152,9 +162,10 @@ class Cgroup {
   const Dir* find(std::string_view controller) const;
   const Dir* unified() const { return find(""); }
   const Dir& process_dir() const;
+  Result<> make_leaves(const CgroupHost& host, bool unified);
   Result<> make_leaf(const CgroupHost& host, Dir& dir);
   Result<> make_parents(const CgroupHierarchy& hierarchy, const std::string& leaf);
-  Result<> check_fitness() const;
+  Result<> check_fitness(bool unified) const;
   void undo_create();
   Result<sys::Fd> open_sub(const Dir& dir, const std::vector<SubCgroup>& subs, const char* file, int flags) const;
   Result<> change(const CgroupChange& change);

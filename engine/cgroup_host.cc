@@ -1,11 +1,13 @@
 // What cgroups the host has, and where in them a container belongs.
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "engine/cgroup.h"
+#include "sys/cgroup_fs.h"
 #include "sys/file.h"
 #include "sys/mountinfo.h"
 #include "sys/text.h"
@@ -37,62 +39,95 @@ bool is_hierarchy(const sys::MountEntry& mount, const CgroupHierarchy& hierarchy
   return mount.fs_type == "cgroup" && sys::has_mount_option(mount.super_options, hierarchy.controllers.front());
 }
 
-/// Looks for hierarchies that are not where they usually are; those that are nowhere below `root` are dropped.
-Result<> find_in_mounts(CgroupHost& host) {
-  GANTRY_LET(const auto mounts, read_mounts());
-  std::vector<CgroupHierarchy> found;
-  for (CgroupHierarchy& hierarchy : host.hierarchies) {
-    const auto here = std::find_if(mounts.begin(), mounts.end(), [&](const sys::MountEntry& mount) {
-      return mount.mountpoint.starts_with(host.root + "/") && is_hierarchy(mount, hierarchy);
-    });
-    if (here == mounts.end()) continue;
-    hierarchy.mountpoint = here->mountpoint;
-    found.push_back(std::move(hierarchy));
-  }
-  host.hierarchies = std::move(found);
-  return {};
-}
-
 /// Whether `path` is `prefix` or below it.
 bool is_below(std::string_view path, std::string_view prefix) {
   if (prefix == "/") return true;
   return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
 }
 
-/// Directory of the caller's own cgroup: a mount may show only a part of its hierarchy.
-Result<std::string> own_directory(const CgroupHierarchy& hierarchy,
-                                  std::optional<std::vector<sys::MountEntry>>& mounts) {
-  const std::string own = clean_cgroup_path(hierarchy.own_path);
-  if (own == "/") return hierarchy.mountpoint;
-  if (!mounts) {
-    GANTRY_LET(mounts, read_mounts());
+/// The lines of /proc/self/cgroup, and the mounts: read when first needed.
+class Surroundings {
+ public:
+  Result<std::string> base_directory(const CgroupHost& host, const CgroupHierarchy& hierarchy) {
+    if (own_.empty()) {
+      GANTRY_LET(const std::string text, read_own_cgroups());
+      GANTRY_LET(own_, parse_proc_cgroup(text, ""));
+    }
+    std::string own = "/";
+    for (const CgroupHierarchy& line : own_) {
+      if (line.controllers == hierarchy.controllers) own = clean_cgroup_path(line.own_path);
+    }
+    // Cgroups with processes cannot have children with controllers on v2: a sibling, not a child.
+    if (host.mode == CgroupMode::kV2) return hierarchy.mountpoint + own.substr(0, own.rfind('/'));
+    return own == "/" ? hierarchy.mountpoint : own_directory(hierarchy, own);
   }
-  for (const sys::MountEntry& mount : *mounts) {
-    if (mount.mountpoint != hierarchy.mountpoint || !is_hierarchy(mount, hierarchy)) continue;
-    if (mount.root == "/") return hierarchy.mountpoint + own;
-    if (is_below(own, mount.root)) return hierarchy.mountpoint + own.substr(mount.root.size());
+
+ private:
+  /// A mount may show only a part of its hierarchy.
+  Result<std::string> own_directory(const CgroupHierarchy& hierarchy, const std::string& own) {
+    if (!mounts_) {
+      GANTRY_LET(mounts_, read_mounts());
+    }
+    for (const sys::MountEntry& mount : *mounts_) {
+      if (mount.mountpoint != hierarchy.mountpoint || !is_hierarchy(mount, hierarchy)) continue;
+      if (mount.root == "/") return hierarchy.mountpoint + own;
+      if (is_below(own, mount.root)) return hierarchy.mountpoint + own.substr(mount.root.size());
+    }
+    return hierarchy.mountpoint;
   }
-  return hierarchy.mountpoint;
+
+  std::vector<CgroupHierarchy> own_;
+  std::optional<std::vector<sys::MountEntry>> mounts_;
+};
+
+bool is_controller(std::string_view name) {
+  constexpr std::string_view known[] = {"cpu",  "cpuacct", "cpuset",  "memory",   "devices", "freezer", "blkio",
+                                        "pids", "hugetlb", "net_cls", "net_prio", "rdma",    "misc",    "perf_event"};
+  return std::ranges::find(known, name) != std::end(known);
 }
 
-/// v2: the directory in which the caller's own cgroup lies, since cgroups with processes cannot have children with
-/// controllers.
-Result<std::string> own_parent_v2(const CgroupHierarchy& hierarchy) {
+/// The hierarchies by the names of the mountpoints, which are the same everywhere: a third of the price of asking
+/// /proc/self/cgroup. Empty when one has an unknown name.
+std::vector<CgroupHierarchy> hierarchies_by_name(const sys::Fd& dir, const std::string& root) {
+  std::vector<CgroupHierarchy> found;
+  struct stat top{};
+  const auto names = sys::directory_names(dir);
+  if (!names || ::fstat(dir.get(), &top) < 0) return {};
+  for (const std::string& name : *names) {
+    struct stat info{};
+    if (::fstatat(dir.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) < 0 || info.st_dev == top.st_dev) continue;
+    CgroupHierarchy one;
+    one.mountpoint = cat(root, '/', name);
+    if (name == "unified") {
+      if (fs_magic(one.mountpoint) != CGROUP2_SUPER_MAGIC) continue;
+    } else if (name == "systemd") {
+      one.controllers.emplace_back("name=systemd");
+    } else {
+      for (const std::string_view controller : split(name, ',')) {
+        if (!is_controller(controller)) return {};
+        one.controllers.emplace_back(controller);
+      }
+    }
+    found.push_back(std::move(one));
+  }
+  return found;
+}
+
+/// The same by what the kernel says, wherever below `root` it is mounted.
+Result<std::vector<CgroupHierarchy>> hierarchies_by_mount(const std::string& root) {
   GANTRY_LET(const std::string text, read_own_cgroups());
-  GANTRY_LET(const auto own, parse_proc_cgroup(text, ""));
-  for (const CgroupHierarchy& line : own) {
-    if (!line.controllers.empty()) continue;
-    const std::string path = clean_cgroup_path(line.own_path);
-    return hierarchy.mountpoint + path.substr(0, path.rfind('/'));
+  GANTRY_LET(auto hierarchies, parse_proc_cgroup(text, root));
+  GANTRY_LET(const auto mounts, read_mounts());
+  std::vector<CgroupHierarchy> found;
+  for (CgroupHierarchy& hierarchy : hierarchies) {
+    const auto here = std::ranges::find_if(mounts, [&](const sys::MountEntry& mount) {
+      return mount.mountpoint.starts_with(root + "/") && is_hierarchy(mount, hierarchy);
+    });
+    if (here == mounts.end()) continue;
+    hierarchy.mountpoint = here->mountpoint;
+    found.push_back(std::move(hierarchy));
   }
-  return hierarchy.mountpoint;
-}
-
-Result<std::string> base_directory(const CgroupHost& host, const CgroupHierarchy& hierarchy, bool absolute,
-                                   std::optional<std::vector<sys::MountEntry>>& mounts) {
-  if (absolute) return hierarchy.mountpoint;
-  if (host.mode == CgroupMode::kV2) return own_parent_v2(hierarchy);
-  return own_directory(hierarchy, mounts);
+  return found;
 }
 
 }  // namespace
@@ -148,16 +183,18 @@ Result<std::vector<CgroupHierarchy>> parse_proc_cgroup(std::string_view text, co
 Result<CgroupHost> probe_cgroup_host(const std::string& root) {
   CgroupHost host;
   host.root = root;
-  if (fs_magic(root) == CGROUP2_SUPER_MAGIC) {
+  const sys::Fd dir(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir) return fail_path(errno, "open", root);
+  struct statfs info{};
+  if (::fstatfs(dir.get(), &info) < 0) return fail_path(errno, "statfs", root);
+  if (info.f_type == CGROUP2_SUPER_MAGIC) {
     host.hierarchies.push_back({{}, root, ""});
     return host;
   }
-  GANTRY_LET(const std::string text, read_own_cgroups());
-  GANTRY_LET(host.hierarchies, parse_proc_cgroup(text, root));
-  const bool usual = std::all_of(host.hierarchies.begin(), host.hierarchies.end(), [](const CgroupHierarchy& one) {
-    return fs_magic(one.mountpoint) == (one.controllers.empty() ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC);
-  });
-  if (!usual) GANTRY_TRY(find_in_mounts(host));
+  host.hierarchies = hierarchies_by_name(dir, root);
+  if (host.hierarchies.empty()) {
+    GANTRY_LET(host.hierarchies, hierarchies_by_mount(root));
+  }
   if (host.hierarchies.empty()) return fail(cat("no cgroups are mounted below ", root, ": mount cgroup2 there"));
   host.mode = host.unified() != nullptr ? CgroupMode::kHybrid : CgroupMode::kV1;
   return host;
@@ -189,9 +226,12 @@ Result<CgroupPaths> resolve_cgroup(const CgroupHost& host, std::string_view cgro
     return fail("linux.cgroupsPath has a newline or NUL byte");
   }
   CgroupPaths paths{host.mode, {}};
-  std::optional<std::vector<sys::MountEntry>> mounts;
+  Surroundings surroundings;
   for (const CgroupHierarchy& hierarchy : host.hierarchies) {
-    GANTRY_LET(const std::string base, base_directory(host, hierarchy, absolute, mounts));
+    std::string base = hierarchy.mountpoint;
+    if (!absolute) {
+      GANTRY_LET(base, surroundings.base_directory(host, hierarchy));
+    }
     if (hierarchy.controllers.empty()) paths.dirs.emplace_back("", base + inner);
     for (const std::string& controller : hierarchy.controllers) paths.dirs.emplace_back(controller, base + inner);
   }

@@ -16,26 +16,6 @@ namespace {
 constexpr size_t kFileLimit = 16u << 20;
 constexpr int kDirFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
-/// Names of the directories in `dir`.
-Result<std::vector<std::string>> child_names(const Fd& dir) {
-  std::vector<std::string> names;
-  alignas(8) char buffer[8192];
-  for (;;) {
-    const long got = ::syscall(SYS_getdents64, dir.get(), buffer, sizeof buffer);
-    if (got < 0) {
-      if (cgroup_gone(errno)) return names;
-      return fail_errno(errno, "read cgroup directory");
-    }
-    if (got == 0) return names;
-    for (long at = 0; at < got;) {
-      const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
-      const std::string_view name(entry->d_name);
-      if (entry->d_type == DT_DIR && name != "." && name != "..") names.emplace_back(name);
-      at += entry->d_reclen;
-    }
-  }
-}
-
 struct Level {
   std::string name;
   std::vector<std::string> children;
@@ -53,6 +33,25 @@ Result<std::string> read_members(const Fd& dir) {
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> directory_names(const Fd& dir) {
+  std::vector<std::string> names;
+  alignas(8) char buffer[8192];
+  for (;;) {
+    const long got = ::syscall(SYS_getdents64, dir.get(), buffer, sizeof buffer);
+    if (got < 0) {
+      if (cgroup_gone(errno)) return names;
+      return fail_errno(errno, "read cgroup directory");
+    }
+    if (got == 0) return names;
+    for (long at = 0; at < got;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
+      const std::string_view name(entry->d_name);
+      if (entry->d_type == DT_DIR && name != "." && name != "..") names.emplace_back(name);
+      at += entry->d_reclen;
+    }
+  }
+}
 
 Result<Fd> open_cgroup_file(const std::string& dir, std::string_view file, int flags) {
   const std::string path = join(dir, file);
@@ -112,7 +111,7 @@ Result<> walk_cgroups(const std::string& top, bool prune, const std::function<Re
     return fail_path(errno, "open", top);
   }
   std::vector<Level> levels;
-  GANTRY_LET(auto names, child_names(current));
+  GANTRY_LET(auto names, directory_names(current));
   levels.push_back({"", std::move(names)});
   for (;;) {
     if (Level& level = levels.back(); !level.children.empty()) {
@@ -123,7 +122,7 @@ Result<> walk_cgroups(const std::string& top, bool prune, const std::function<Re
         if (cgroup_gone(errno)) continue;
         return fail_path(errno, "open", join(top, name));
       }
-      GANTRY_LET(auto below, child_names(child));
+      GANTRY_LET(auto below, directory_names(child));
       levels.push_back({std::move(name), std::move(below)});
       current = std::move(child);
       continue;

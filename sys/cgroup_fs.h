@@ -23,6 +23,9 @@ inline bool cgroup_gone(int err) {
 /// Opens DIR/FILE, never following a link at the end. "open PATH: no such file or directory".
 Result<Fd> open_cgroup_file(const std::string& dir, std::string_view file, int flags);
 
+/// Names of the directories in an open directory; links to directories are not among them.
+Result<std::vector<std::string>> directory_names(const Fd& dir);
+
 /// One write(2) of the whole value. `failed to write "V": write DIR/FILE: invalid argument`.
 Result<> write_cgroup(const std::string& dir, std::string_view file, std::string_view value);
 
