@@ -1,0 +1,286 @@
+// Job "launch": in the host's namespaces, joins what is given by path or pidfd, clones init as its own sibling
+// (CLONE_PARENT) and stays for path work until init is ready.
+#include "sys/init/context.h"
+
+namespace gantry::init {
+namespace {
+
+constexpr int kPrSetPdeathsig = 1, kPrSetDumpable = 4, kPrSetName = 15;
+constexpr uint32_t kMaxJoins = 16;
+constexpr unsigned kIoctlCgroupNamespace = 0xff01;  // PIDFD_GET_CGROUP_NAMESPACE, Linux 6.11
+
+struct Launch {
+  Context& ctx;
+  int joins[kMaxJoins];
+  bool joined[kMaxJoins];
+  int target = -1;
+  /// A cgroup namespace to join after the clone: CLONE_INTO_CGROUP may not look out of a namespace of another root.
+  int late_cgroup = -1;
+  int ours = -1, theirs = -1;  ///< the pair between launcher and init
+  bool has_broker = false;
+  long broker = 0;
+  long cgroup_refusal = 0;  ///< errno of a CLONE_INTO_CGROUP that was given up
+};
+
+[[noreturn]] void die_joining(Launch& launch, uint32_t index, long err, const char* name) {
+  Message message;
+  const PlanView& plan = launch.ctx.plan;
+  if (plan.joins[index].label != 0) message.add(plan.arena + plan.joins[index].label).add(": ");
+  die(launch.ctx, err, message.add(name).get());
+}
+
+void open_joins(Launch& launch) {
+  const PlanView& plan = launch.ctx.plan;
+  for (uint32_t i = 0; i < plan.header->join_count; ++i) {
+    const long fd = open_at(kAtFdcwd, text(plan, plan.joins[i].path), kORdonly);
+    if (fd < 0) die_joining(launch, i, -fd, "open");
+    launch.joins[i] = static_cast<int>(fd);
+    launch.joined[i] = false;
+  }
+  if (plan.header->target_slot != kNoSlot) launch.target = kFirstSlot + plan.header->target_slot;
+}
+
+/// One namespace; false when a right is missing that the user namespace may bring.
+bool try_join(Launch& launch, uint32_t index, bool may_wait) {
+  const Join& join = launch.ctx.plan.joins[index];
+  if (join.clone_flag == kCloneNewCgroup && launch.ctx.plan.header->cgroup_slot != kNoSlot) {
+    launch.late_cgroup = launch.joins[index];
+    return true;
+  }
+  const long done = set_namespace(launch.joins[index], join.clone_flag);
+  if (done == -kEPERM && may_wait) return false;
+  if (done < 0) die_joining(launch, index, -done, "setns");
+  close_fd(launch.joins[index]);
+  return true;
+}
+
+/// LX-04: first all but the user namespace, then that, then what needed it.
+void join_paths(Launch& launch) {
+  const PlanView& plan = launch.ctx.plan;
+  bool has_user = false;
+  for (uint32_t i = 0; i < plan.header->join_count; ++i) has_user |= plan.joins[i].clone_flag == kCloneNewUser;
+  for (uint32_t i = 0; i < plan.header->join_count; ++i)
+    if (plan.joins[i].clone_flag != kCloneNewUser) launch.joined[i] = try_join(launch, i, has_user);
+  if (!has_user) return;
+  for (uint32_t i = 0; i < plan.header->join_count; ++i)
+    if (plan.joins[i].clone_flag == kCloneNewUser) launch.joined[i] = try_join(launch, i, false);
+  become_namespace_root(launch.ctx);
+  for (uint32_t i = 0; i < plan.header->join_count; ++i)
+    if (!launch.joined[i]) try_join(launch, i, false);
+}
+
+/// The target's cgroup namespace by /proc/PID, for kernels whose pidfds do not give it. The pidfd still being alive
+/// afterwards proves that the pid was the right one.
+long cgroup_namespace_by_pid(int pidfd) {
+  Text<64> path("/proc/self/fdinfo/");
+  path.add_number(static_cast<uint64_t>(pidfd));
+  const long info = open_at(kAtFdcwd, path.get(), kORdonly);
+  if (info < 0) return info;
+  char lines[512];
+  const long size = read_fd(static_cast<int>(info), lines, sizeof lines - 1);
+  close_fd(info);
+  if (size < 0) return size;
+  lines[size] = '\0';
+  const char* line = lines;
+  while (*line != '\0' && !starts_with(line, "Pid:\t")) ++line;
+  if (*line == '\0') return -kESRCH;
+  Text<64> ns("/proc/");
+  for (line += 5; *line >= '0' && *line <= '9'; ++line) ns.put(*line);
+  const long fd = open_at(kAtFdcwd, ns.add("/ns/cgroup").get(), kORdonly);
+  const long alive = signal_pidfd(pidfd, 0);
+  return alive < 0 ? alive : fd;
+}
+
+/// exec and createContainer hooks: everything before the clone, so that no member of the container's pid namespace ever
+/// sees a process that still has the host's root; only the cgroup namespace may have to wait.
+void join_target(Launch& launch) {
+  Context& ctx = launch.ctx;
+  uint64_t flags = ctx.plan.header->target_flags;
+  if ((flags & kCloneNewCgroup) != 0 && ctx.plan.header->cgroup_slot != kNoSlot) {
+    long fd = call(__NR_ioctl, launch.target, kIoctlCgroupNamespace, 0);
+    if (fd < 0) fd = cgroup_namespace_by_pid(launch.target);
+    launch.late_cgroup = static_cast<int>(must(ctx, fd, "open the container's cgroup namespace"));
+    flags &= ~kCloneNewCgroup;
+  }
+  if (flags != 0) must(ctx, set_namespace(launch.target, flags), "setns to the container");
+  if ((flags & kCloneNewUser) != 0) become_namespace_root(ctx);
+}
+
+bool wants_broker(const Context& ctx) {
+  const PlanView& plan = ctx.plan;
+  uint64_t joins = plan.header->target_slot != kNoSlot ? plan.header->target_flags : 0;
+  for (uint32_t i = 0; i < plan.header->join_count; ++i) joins |= plan.joins[i].clone_flag;
+  if ((joins & (kCloneNewUser | kCloneNewNs)) == 0) return false;
+  for (uint32_t i = 0; i < plan.header->step_count; ++i) {
+    if (plan.steps[i].op != Op::kMount) continue;
+    const auto& args = *blob<MountArgs>(plan, plan.steps[i].s[2]);
+    if ((args.flags & (kMountFromLauncher | kMountIdmap)) != 0) return true;
+  }
+  return false;
+}
+
+void fork_broker(Launch& launch) {
+  if (!wants_broker(launch.ctx)) return;
+  launch.broker = must(launch.ctx, fork_child(0, nullptr), "clone3 of the path broker");
+  launch.has_broker = true;
+  if (launch.broker != 0) return;
+  prctl(kPrSetPdeathsig, kSigkill);
+  close_fd(launch.theirs);
+  serve_init(launch.ctx, launch.ours, -1, true);
+  exit_now(0);
+}
+
+void open_pair(Launch& launch) {
+  constexpr int kAfUnix = 1, kSockSeqpacket = 5, kSockCloexec = 02000000;
+  int ends[2];
+  must(launch.ctx, call(__NR_socketpair, kAfUnix, kSockSeqpacket | kSockCloexec, 0, ends), "socketpair");
+  launch.ours = ends[0];
+  launch.theirs = ends[1];
+}
+
+void write_oom_score(Context& ctx) {
+  if ((ctx.plan.header->flags & kHeaderOomScore) == 0) return;
+  Text<16> score;
+  score.add_signed(ctx.plan.header->oom_score_adj);
+  long done = open_at(kAtFdcwd, "/proc/self/oom_score_adj", kOWronly);
+  if (done >= 0) {
+    const long written = write_fd(static_cast<int>(done), score.get(), score.size());
+    close_fd(done);
+    done = written;
+  }
+  if (done == -kEACCES || done == -kEPERM) {
+    Message message("process.oomScoreAdj ");
+    warn(ctx, -done, message.add(score.get()).get());
+  } else {
+    must(ctx, done, "process.oomScoreAdj");
+  }
+}
+
+/// Why the process cannot be born in its cgroup and must be moved there instead (EX-23).
+bool may_give_up_cgroup(const Context& ctx, long err) {
+  return ctx.plan.header->kind == Kind::kExec && (err == kEAGAIN || err == kEBUSY || err == kEOPNOTSUPP);
+}
+
+long clone_init(Launch& launch, int* pidfd) {
+  const Header& header = *launch.ctx.plan.header;
+  CloneArgs args = {};
+  args.flags = header.clone_flags | kCloneParent | kClonePidfd | kCloneClearSighand;
+  args.pidfd = reinterpret_cast<uint64_t>(pidfd);
+  launch.ctx.in_cgroup = header.cgroup_slot != kNoSlot;
+  if (launch.ctx.in_cgroup) {
+    args.flags |= kCloneIntoCgroup;
+    args.cgroup = static_cast<uint64_t>(kFirstSlot + header.cgroup_slot);
+  }
+  long pid = call(__NR_clone3, &args, sizeof args);
+  if (pid < 0 && launch.ctx.in_cgroup && may_give_up_cgroup(launch.ctx, -pid)) {
+    launch.cgroup_refusal = -pid;
+    launch.ctx.in_cgroup = false;
+    args.flags &= ~kCloneIntoCgroup;
+    args.cgroup = 0;
+    pid = call(__NR_clone3, &args, sizeof args);
+  }
+  return must(launch.ctx, pid, "clone3");
+}
+
+[[noreturn]] void start_init(Launch& launch) {
+  Context& ctx = launch.ctx;
+  ctx.launcher = launch.theirs;
+  ctx.awaits_born = true;
+  close_fd(launch.ours);
+  if (launch.late_cgroup >= 0) {
+    must(ctx, set_namespace(launch.late_cgroup, kCloneNewCgroup), "setns to the cgroup namespace");
+    close_fd(launch.late_cgroup);
+  }
+  run_steps(ctx);
+}
+
+[[noreturn]] void stay(Launch& launch, long pid, int pidfd) {
+  Context& ctx = launch.ctx;
+  close_fd(launch.theirs);
+  prctl(kPrSetDumpable, 0);
+  Frame born = make_frame(Tag::kBorn, kNoStep, static_cast<uint64_t>(pid));
+  born.err = static_cast<int32_t>(launch.cgroup_refusal);
+  if (send_frame(ctx.sync, born, &pidfd, 1) < 0) {
+    signal_pidfd(pidfd, kSigkill);
+    exit_now(1);
+  }
+  send_frame(launch.ours, make_frame(Tag::kBorn, kNoStep), nullptr, 0);
+  serve_init(ctx, launch.ours, pidfd, !launch.has_broker);
+  if (launch.has_broker) {
+    close_fd(launch.ours);
+    reap(launch.broker);
+  }
+  exit_now(0);
+}
+
+void open_own_plan(Context& ctx) {
+  Stat object;
+  must(ctx, stat_fd(kPlanFd, &object), "fstat of the plan");
+  const auto size = static_cast<size_t>(object.st_size);
+  constexpr int kRead = 1, kPrivate = 2;
+  const long mapped = must(ctx, call(__NR_mmap, nullptr, size, kRead, kPrivate, kPlanFd, 0), "mmap of the plan");
+  if (const char* wrong = open_plan(reinterpret_cast<const void*>(mapped), size, &ctx.plan)) die(ctx, 0, wrong);
+  close_fd(kPlanFd);
+}
+
+/// Whatever the caller ignores or blocks is not inherited by the program.
+void reset_signals() {
+  const unsigned long defaults[4] = {};
+  for (int signal = 1; signal <= kSignals; ++signal)
+    if (signal != kSigkill && signal != kSigstop)
+      call(__NR_rt_sigaction, signal, defaults, nullptr, sizeof(unsigned long));
+  const unsigned long none = 0;
+  constexpr int kSetMask = 2;
+  call(__NR_rt_sigprocmask, kSetMask, &none, nullptr, sizeof none);
+}
+
+void find_start_fds(Context& ctx) {
+  const PlanView& plan = ctx.plan;
+  for (uint32_t i = 0; i < plan.header->step_count; ++i) {
+    const Step& step = plan.steps[i];
+    if (step.op == Op::kWaitStart) {
+      ctx.start_fifo = kFirstSlot + static_cast<int>(step.n[0]);
+      if (static_cast<int64_t>(step.n[1]) != kNoSlot) ctx.status = kFirstSlot + static_cast<int>(step.n[1]);
+    }
+    if (step.op == Op::kPlaceFds) ctx.placed_count = static_cast<unsigned>(step.n[1]);
+  }
+}
+
+}  // namespace
+
+void run_launcher(Context& ctx) {
+  prctl(kPrSetDumpable, 0);
+  prctl(kPrSetName, reinterpret_cast<unsigned long>("gantry-init"));
+  reset_signals();
+  open_own_plan(ctx);
+  const Header& header = *ctx.plan.header;
+  const unsigned end = static_cast<unsigned>(kFirstSlot) + header.slot_count;
+  must(ctx, close_range(end, ~0u, 0), "close_range");
+  must(ctx, close_range(3, ~0u, kCloseRangeCloexec), "close_range");
+  find_start_fds(ctx);
+  ctx.inherited_umask = static_cast<unsigned>(call(__NR_umask, 0));
+  ctx.in_user_ns = (header.clone_flags & kCloneNewUser) != 0;
+  write_oom_score(ctx);
+
+  Launch launch{ctx, {}, {}};
+  const bool clones = (header.flags & kHeaderNoClone) == 0;
+  // The program of a hook without a clone would inherit it.
+  if (clones) prctl(kPrSetPdeathsig, kSigkill);
+  open_joins(launch);
+  if (clones) {
+    open_pair(launch);
+    fork_broker(launch);
+  }
+  join_paths(launch);
+  if (launch.target >= 0) join_target(launch);
+  if (!clones) run_steps(ctx);
+
+  // An unprivileged engine can write the maps only of a dumpable process; kMaps ends that.
+  if ((header.flags & kHeaderKeepDumpable) != 0) prctl(kPrSetDumpable, 1);
+  int pidfd = -1;
+  const long pid = clone_init(launch, &pidfd);
+  if (pid == 0) start_init(launch);
+  stay(launch, pid, pidfd);
+}
+
+}  // namespace gantry::init
