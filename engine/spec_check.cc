@@ -172,11 +172,7 @@ Result<> check_spec(const Spec& spec, std::vector<std::string>& warnings) {
   GANTRY_TRY(check_sysctls(spec));
   GANTRY_TRY(check_devices(spec));
   if (spec.seccomp) GANTRY_TRY(check_seccomp_profile(*spec.seccomp));
-  GANTRY_TRY(check_hooks(spec.hooks));
-  const MemoryResources& memory = spec.resources.memory;
-  if (memory.kernel || memory.kernel_tcp)
-    warnings.emplace_back("Kernel memory settings are ignored and will be removed");
-  return {};
+  return check_hooks(spec.hooks);
 }
 
 }  // namespace gantry

@@ -137,7 +137,8 @@ TEST_CASE("PR-10 capabilities") {
 TEST_CASE("MT-02 MT-03 MT-04 MT-13 mounts") {
   const auto spec = parse_spec(R"({"mounts":[{"destination":"etc/x","source":"s","type":"bind"},
     {"destination":"/y","type":"none","source":"s","options":["rbind","nosuid","rro"],
-     "uidMappings":[{"containerID":0,"hostID":1000,"size":10}],"gidMappings":[{"containerID":0,"hostID":1000,"size":10}]},
+     "uidMappings":[{"containerID":0,"hostID":1000,"size":10}],
+     "gidMappings":[{"containerID":0,"hostID":1000,"size":10}]},
     {"destination":"/z","type":"tmpfs","options":[null,"size=1"]}]})");
   REQUIRE(spec);
   CHECK(spec->mounts[0].destination == "/etc/x");
@@ -233,7 +234,8 @@ TEST_CASE("RS-01 to RS-22 resources") {
   const auto r =
       parse_resources(R"({"memory":{"limit":-1,"reservation":2,"swap":3,"swappiness":60,"disableOOMKiller":true,
     "useHierarchy":false,"checkBeforeUpdate":true,"kernel":1,"kernelTCP":2},
-    "cpu":{"shares":1024,"quota":-1,"period":100000,"burst":5,"realtimeRuntime":1,"realtimePeriod":2,"cpus":"0-1","mems":"0","idle":1},
+    "cpu":{"shares":1024,"quota":-1,"period":100000,"burst":5,"realtimeRuntime":1,"realtimePeriod":2,
+           "cpus":"0-1","mems":"0","idle":1},
     "pids":{"limit":0},"blockIO":{"weight":10,"leafWeight":20,"weightDevice":[{"major":8,"minor":0,"weight":500}],
     "throttleReadBpsDevice":[{"major":8,"minor":0,"rate":18446744073709551615}]},
     "hugepageLimits":[{"pageSize":"2MB","limit":9}],"network":{"classID":1,"priorities":[{"name":"lo","priority":3}]},
