@@ -90,9 +90,10 @@ bool Value::empty() const {
       return true;
     case Kind::kString:
       return Access::get(*this).get_string().value_unsafe().empty();
-    case Kind::kArray:
-      return Access::get(*this).get_array().value_unsafe().begin() ==
-             Access::get(*this).get_array().value_unsafe().end();
+    case Kind::kArray: {
+      const dom::array array = Access::get(*this).get_array().value_unsafe();
+      return array.begin() == array.end();
+    }
     case Kind::kObject: {
       const dom::object object = Access::get(*this).get_object().value_unsafe();
       return object.begin() == object.end();
@@ -178,7 +179,8 @@ Result<size_t> Value::array_size() const {
 Result<> Value::items(Result<> (*visit)(void*, const Value&), void* visitor) const {
   if (kind() != Kind::kArray) return wrong("an array");
   size_t index = 0;
-  for (const dom::element element : Access::get(*this).get_array().value_unsafe()) {
+  const dom::array array = Access::get(*this).get_array().value_unsafe();
+  for (const dom::element element : array) {
     const Place place(place_, index++);
     GANTRY_TRY(visit(visitor, Access::make(element, &place)));
   }
@@ -187,7 +189,8 @@ Result<> Value::items(Result<> (*visit)(void*, const Value&), void* visitor) con
 
 Result<> Value::members(Result<> (*visit)(void*, std::string_view, const Value&), void* visitor) const {
   if (kind() != Kind::kObject) return wrong("an object");
-  for (const dom::key_value_pair& member : Access::get(*this).get_object().value_unsafe()) {
+  const dom::object object = Access::get(*this).get_object().value_unsafe();
+  for (const dom::key_value_pair& member : object) {
     const Place place(place_, member.key);
     const Value value = Access::make(member.value, &place);
     if (member.key.find('\0') != std::string_view::npos) return value.fail("a key must not contain a NUL byte");
@@ -198,7 +201,8 @@ Result<> Value::members(Result<> (*visit)(void*, std::string_view, const Value&)
 
 Result<> Value::pick(std::span<const std::string_view> names, std::span<Value> found) const {
   if (kind() != Kind::kObject) return wrong("an object");
-  for (const dom::key_value_pair& member : Access::get(*this).get_object().value_unsafe()) {
+  const dom::object object = Access::get(*this).get_object().value_unsafe();
+  for (const dom::key_value_pair& member : object) {
     for (size_t i = 0; i < names.size(); ++i) {
       if (names[i] == member.key) {
         found[i] = Access::make(member.value, place_);
