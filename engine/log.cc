@@ -32,10 +32,12 @@ std::string rfc3339(std::time_t seconds) {
   return out.insert(out.size() - 2, ":");
 }
 
-// "gantry::Result<> gantry::f(int)" -> "gantry::f"
+// "gantry::Result<> gantry::(anonymous namespace)::f(int)" -> "f"
 std::string_view bare_name(std::string_view signature) {
+  if (const auto end = signature.find("::("); end != std::string_view::npos) signature.remove_prefix(end + 3);
+  if (const auto end = signature.find(")::"); end != std::string_view::npos) signature.remove_prefix(end + 3);
   signature = signature.substr(0, signature.find('('));
-  return signature.substr(signature.find_last_of(" *&") + 1);
+  return signature.substr(signature.find_last_of(" *&:") + 1);
 }
 
 LogLevel our_level(spdlog::level::level_enum level) {
