@@ -147,7 +147,7 @@ TEST_CASE("a signal that cannot be caught is an error", "[io]") {
 }
 
 TEST_CASE("the default action is back when nobody catches a signal any more", "[io]") {
-  struct sigaction action {};
+  struct sigaction action{};
   {
     Loop loop;
     const std::array signos{SIGUSR1};

@@ -58,7 +58,7 @@ TEST_CASE("sockets at paths that sockaddr_un cannot hold", "[io]") {
     Result<Listener> listener = Listener::bind_unix(loop, path);
     INFO((listener ? std::string() : listener.error().text));
     REQUIRE(listener);
-    struct stat info {};
+    struct stat info{};
     REQUIRE(::lstat(path.c_str(), &info) == 0);
     CHECK((info.st_mode & 07777) == 0600);
     CHECK(S_ISSOCK(info.st_mode));

@@ -109,8 +109,8 @@ Task<Result<>> send(Loop& loop, int sock, std::string_view text, std::span<const
 }
 
 bool same_file(int a, int b) {
-  struct stat first {};
-  struct stat second {};
+  struct stat first{};
+  struct stat second{};
   return ::fstat(a, &first) == 0 && ::fstat(b, &second) == 0 && first.st_ino == second.st_ino;
 }
 
