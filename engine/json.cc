@@ -213,6 +213,11 @@ Result<> Value::pick(std::span<const std::string_view> names, std::span<Value> f
   return {};
 }
 
+bool Value::has(std::string_view name) const {
+  Value found;
+  return pick(std::span(&name, 1), std::span(&found, 1)).has_value() && found.present();
+}
+
 struct Document::Impl {
   explicit Impl(std::string_view name) : place(name) {}
   dom::parser parser;

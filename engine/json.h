@@ -103,6 +103,9 @@ class Value {
   /// Fills found[i] with the last member named names[i]; others stay absent. The values carry this value's place.
   Result<> pick(std::span<const std::string_view> names, std::span<Value> found) const;
 
+  /// There is a member `name` other than null.
+  bool has(std::string_view name) const;
+
   /// This value, to be known under another place.
   Value at(const Place& place) const {
     Value moved = *this;
@@ -196,7 +199,9 @@ Result<> read(const Value& value, std::vector<T>& out) {
   out.reserve(size);
   return value.each_item([&out](const Value& item) -> Result<> {
     T& element = out.emplace_back();
-    return item.present() ? read(item, element) : Result<>{};
+    // A null word is an empty one, as in Go; a null record has nothing to act on and fails in its reader.
+    constexpr bool kRecord = std::is_class_v<T> && !std::same_as<T, std::string>;
+    return kRecord || item.present() ? read(item, element) : Result<>{};
   });
 }
 

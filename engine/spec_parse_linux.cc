@@ -120,7 +120,7 @@ constexpr Field<Spec> kFields[] = {
     {"cgroupsPath", into<&Spec::cgroups_path>},
     {"resources", into<&Spec::resources>},
     {"sysctl", read_sysctl},
-    {"seccomp", into<&Spec::seccomp>},
+    {"seccomp", read_seccomp},
     {"rootfsPropagation", read_propagation},
     {"maskedPaths", into<&Spec::masked_paths>},
     {"readonlyPaths", into<&Spec::readonly_paths>},

@@ -74,10 +74,12 @@ Result<> read(const Value& value, SeccompRule& out) {
       {"errnoRet", into<&SeccompRule::errno_ret>},
       {"args", into<&SeccompRule::args>},
   };
-  return json::read_fields(value, kFields, out);
+  GANTRY_TRY(json::read_fields(value, kFields, out));
+  if (!value.has("action")) return value.fail("action is missing; write for instance SCMP_ACT_ALLOW");
+  return {};
 }
 
-Result<> read(const Value& value, Seccomp& out) {
+Result<> read_seccomp(const Value& value, Spec& out) {
   static constexpr Field<Seccomp> kFields[] = {
       {"defaultAction", default_action},
       {"defaultErrnoRet", into<&Seccomp::default_errno_ret>},
@@ -87,7 +89,15 @@ Result<> read(const Value& value, Seccomp& out) {
       {"listenerMetadata", into<&Seccomp::listener_metadata>},
       {"syscalls", into<&Seccomp::rules>},
   };
-  return json::read_fields(value, kFields, out);
+  Seccomp profile;
+  GANTRY_TRY(json::read_fields(value, kFields, profile));
+  if (value.has("defaultAction")) {
+    out.seccomp = std::move(profile);
+    return {};
+  }
+  // As for runc, an object that says nothing about calls means no filter; one with rules is not complete.
+  if (profile.rules.empty()) return {};
+  return value.fail("defaultAction is missing; write for instance SCMP_ACT_ERRNO");
 }
 
 }  // namespace gantry

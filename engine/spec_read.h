@@ -33,9 +33,11 @@ Result<> read(const json::Value& value, Mount& out);
 Result<> read(const json::Value& value, Hook& out);
 Result<> read(const json::Value& value, Device& out);
 Result<> read(const json::Value& value, Resources& out);
-Result<> read(const json::Value& value, Seccomp& out);
 
 /// linux of config.json.
 Result<> read_linux(const json::Value& value, Spec& out);
+
+/// linux.seccomp; leaves out.seccomp absent when the object asks for no filter.
+Result<> read_seccomp(const json::Value& value, Spec& out);
 
 }  // namespace gantry

@@ -244,25 +244,31 @@ TEST_CASE("LX-15 LX-16 LX-17 protections") {
 TEST_CASE("SC-02 GP-05 errno values belong to two actions") {
   CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":1})"),
              Catch::EndsWith("errno value specified for action SCMP_ACT_ALLOW"));
-  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"names":["x"],"action":"SCMP_ACT_LOG","errnoRet":1}]})"),
+  CHECK_THAT(linux_error(
+                 R"("seccomp":{"defaultAction":"SCMP_ACT_KILL",
+               "syscalls":[{"names":["x"],"action":"SCMP_ACT_LOG","errnoRet":1}]})"),
              Catch::EndsWith("errno value specified for action SCMP_ACT_LOG"));
   CHECK(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_TRACE","defaultErrnoRet":5000})").empty());
   CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":5000})"),
              Catch::Contains("above 4095"));
-  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"action":"SCMP_ACT_LOG"}]})"),
+  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_KILL","syscalls":[{"action":"SCMP_ACT_LOG"}]})"),
              Catch::Contains("syscalls[0].names"));
 }
 
 TEST_CASE("SC-09 SC-11 notify") {
   CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_NOTIFY"})"),
              Catch::Contains("cannot be used as default action"));
+  CHECK_THAT(linux_error(
+                 R"("seccomp":{"defaultAction":"SCMP_ACT_KILL","listenerPath":"/s",
+               "syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]})"),
+             Catch::EndsWith("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
   CHECK_THAT(
-      linux_error(R"("seccomp":{"listenerPath":"/s","syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]})"),
-      Catch::EndsWith("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
-  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]})"),
-             Catch::Contains("listenerPath: missing"));
-  CHECK_THAT(linux_error(R"("seccomp":{"listenerMetadata":"x"})"), Catch::Contains("listenerMetadata"));
-  CHECK(linux_error(R"("seccomp":{"listenerPath":"/s"})").empty());
+      linux_error(
+          R"("seccomp":{"defaultAction":"SCMP_ACT_KILL","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]})"),
+      Catch::Contains("listenerPath: missing"));
+  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_KILL","listenerMetadata":"x"})"),
+             Catch::Contains("listenerMetadata"));
+  CHECK(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_KILL","listenerPath":"/s"})").empty());
 }
 
 TEST_CASE("HK-01 hooks") {

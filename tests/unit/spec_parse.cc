@@ -230,6 +230,20 @@ TEST_CASE("SC-01 SC-03 SC-04 SC-06 seccomp") {
   CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"args":[{"index":6}]}]})"), Catch::Contains("arguments 0 to 5"));
 }
 
+TEST_CASE("SC-01 actions are never guessed") {
+  CHECK_FALSE(parse_spec(R"({"linux":{"seccomp":{}}})")->seccomp);
+  CHECK_THAT(linux_error(R"("seccomp":{"syscalls":[{"names":["a"],"action":"SCMP_ACT_ALLOW"}]})"),
+             Catch::EndsWith("seccomp: defaultAction is missing; write for instance SCMP_ACT_ERRNO"));
+  CHECK_THAT(linux_error(R"("seccomp":{"defaultAction":"SCMP_ACT_LOG","syscalls":[{"names":["a"]}]})"),
+             Catch::Contains("syscalls[0]: action is missing"));
+}
+
+TEST_CASE("a null record is not an empty one") {
+  CHECK_THAT(process_error(R"({"rlimits":[null]})"), Catch::EndsWith("rlimits[0]: expected an object, got null"));
+  CHECK_THAT(spec_error(R"({"mounts":[null]})"), Catch::EndsWith("mounts[0]: expected an object, got null"));
+  CHECK(parse_process(R"({"args":[null]})")->args == std::vector<std::string>{""});
+}
+
 TEST_CASE("RS-01 to RS-22 resources") {
   const auto r =
       parse_resources(R"({"memory":{"limit":-1,"reservation":2,"swap":3,"swappiness":60,"disableOOMKiller":true,
