@@ -25,6 +25,15 @@ struct CompiledSeccomp {
 /// The rules that need no compiler (SC-02, SC-04, SC-09, SC-11), with runc's wording where it has one.
 Result<> check_seccomp(const Seccomp& profile);
 
+/// Whether a rule asks an agent.
+bool seccomp_notifies(const Seccomp& profile);
+
+/// SECCOMP_FILTER_FLAG_* for loading the profile, as in CompiledSeccomp.
+Result<uint32_t> seccomp_flag_bits(const Seccomp& profile);
+
+/// Names and versions of everything that decides what compile_seccomp() makes of a profile.
+std::string seccomp_compiler();
+
 /// Checks and compiles. About 15 ms for a profile of 400 calls: see seccomp_cache.h. Names libseccomp does not know are
 /// left out (SC-05).
 Result<CompiledSeccomp> compile_seccomp(const Seccomp& profile);
