@@ -194,9 +194,12 @@ void open_target(Mounting& mounting, Make what) {
 /// procfs and sysfs go only where no link has a say.
 void open_real_directory(Mounting& mounting) {
   Context& ctx = mounting.ctx;
-  open_target(mounting, Make::kDirectory);
-  close_fd(mounting.target);
-  const long fd = open_in_root(ctx, mounting.destination, kOPath | kODirectory, RESOLVE_NO_SYMLINKS);
+  long fd = open_in_root(ctx, mounting.destination, kOPath | kODirectory, RESOLVE_NO_SYMLINKS);
+  if (fd == -kENOENT) {
+    open_target(mounting, Make::kDirectory);
+    close_fd(mounting.target);
+    fd = open_in_root(ctx, mounting.destination, kOPath | kODirectory, RESOLVE_NO_SYMLINKS);
+  }
   if (fd < 0) {
     Message message("filesystem \"");
     message.add(text(ctx.plan, mounting.args.fstype)).add("\" must be mounted on ordinary directory");

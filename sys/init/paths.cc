@@ -25,12 +25,10 @@ struct Walk {
   int parent_fd() const { return parent < 0 ? root_fd(ctx) : parent; }
 };
 
-long make_component(const Walk& walk, const char* name) {
-  if (walk.last() && walk.what == Make::kFile)
-    return open_at(walk.parent_fd(), name, kORdonly | kOCreat | kOExcl | kONofollow, walk.mode);
-  const unsigned mode = walk.last() ? walk.mode : 0755;
-  if (const long made = call(__NR_mkdirat, walk.parent_fd(), name, mode); made < 0) return made;
-  return open_at(walk.parent_fd(), name, kOPath | kODirectory | kONofollow);
+long make_in(int parent, const char* name, Make what, unsigned mode) {
+  if (what == Make::kFile) return open_at(parent, name, kORdonly | kOCreat | kOExcl | kONofollow, mode);
+  if (const long made = call(__NR_mkdirat, parent, name, mode); made < 0) return made;
+  return open_at(parent, name, kOPath | kODirectory | kONofollow);
 }
 
 /// The component is there and yet not: a dangling link. Its target replaces it in the path.
@@ -53,7 +51,8 @@ long one_component(const Walk& walk) {
   name.add(walk.path.get() + walk.begin, walk.end - walk.begin);
   const bool file = walk.last() && walk.what == Make::kFile;
   long fd = open_in_root(walk.ctx, prefix.get(), file ? kOPath : kOPath | kODirectory);
-  if (fd == -kENOENT) fd = make_component(walk, name.get());
+  if (fd == -kENOENT)
+    fd = make_in(walk.parent_fd(), name.get(), file ? Make::kFile : Make::kDirectory, walk.last() ? walk.mode : 0755);
   if (fd == -kEEXIST) fd = follow_link(walk, name.get());
   return fd;
 }
@@ -71,6 +70,21 @@ long make_path(Context& ctx, Text<kPathMax>& path, Make what, unsigned mode) {
     if (fd < 0 || fd == kStartAgain) return fd;
     walk.parent = static_cast<int>(fd);
   }
+}
+
+/// The usual case: only the last component is missing. Anything else is -ENOENT or -EEXIST, and the long way's.
+long make_last(Context& ctx, const char* path, Make what, unsigned mode) {
+  size_t split = length_of(path);
+  while (split > 0 && path[split - 1] != '/') --split;
+  const char* name = path + split;
+  if (split == 0 || *name == '\0' || same_text(name, ".") || same_text(name, "..")) return -kENOENT;
+  Text<kPathMax> directory;
+  directory.add(path, split);
+  const long parent = open_in_root(ctx, directory.get(), kOPath | kODirectory);
+  if (parent < 0) return parent;
+  const long fd = make_in(static_cast<int>(parent), name, what, mode);
+  close_fd(parent);
+  return fd;
 }
 
 }  // namespace
@@ -101,6 +115,8 @@ long make_in_root(Context& ctx, const char* path, Make what, unsigned mode, bool
   const long there = open_in_root(ctx, path, flags);
   if (there != -kENOENT) return there;
   if (created != nullptr) *created = true;
+  const long made = make_last(ctx, path, what, mode);
+  if (made != -kENOENT && made != -kEEXIST) return made;
   Text<kPathMax> work(path);
   if (work.cut()) return -kENAMETOOLONG;
   for (int links = 0; links < kMaxLinks; ++links) {

@@ -198,6 +198,26 @@ void Rig::default_rootfs() {
     step(init::Op::kMaskedPath, path, path);
 }
 
+void Rig::default_rootfs_in_user_namespace() {
+  step(init::Op::kPropagation).n[0] = MS_SLAVE | MS_REC;
+  step(init::Op::kRootfs, "root.path", rootfs_);
+  mount("proc", "proc", "/proc", 0, {}, init::kMountRealDirectory);
+  mount("tmpfs", "tmpfs", "/dev", MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME, {"mode=755", "size=65536k"});
+  mount("devpts", "devpts", "/dev/pts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+        {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"});
+  mount("sysfs", "sysfs", "/sys", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY, {},
+        init::kMountRealDirectory);
+  const init::Ref null = plan.text("/dev/null");
+  init::Step& made = step(init::Op::kDevice, "/dev/null", "/dev/null");
+  made.flags = init::kStepBind;
+  made.s[1] = null;
+  made.n[0] = S_IFCHR | 0666;
+  made.n[1] = makedev(1, 3);
+  step(init::Op::kPivot);
+  step(init::Op::kReadonlyPath, "/proc/sys", "/proc/sys");
+  step(init::Op::kMaskedPath, "/proc/keys", "/proc/keys");
+}
+
 void Rig::identity(uint32_t uid, uint32_t gid, uint64_t caps, uint32_t flags) {
   init::IdentityArgs args = {};
   args.flags = init::kIdentityCaps | init::kIdentitySetGroups | init::kIdentityChownStdio | flags;

@@ -74,6 +74,8 @@ class Rig {
             const std::string& uid_map = {}, const std::string& gid_map = {});
   /// Session, rootfs, the mounts, devices, links, pivot, masks of `runc spec`.
   void default_rootfs();
+  /// The same where sysfs needs no new network namespace's owner and devices are bound from the host.
+  void default_rootfs_in_user_namespace();
   void identity(uint32_t uid, uint32_t gid, uint64_t caps, uint32_t flags = 0);
   /// kIdentity to kExec; with `fifo` the program waits for start().
   void finish(const std::vector<std::string>& argv, bool fifo = true, const std::vector<std::string>& env = {"PATH=/bin"});
@@ -142,7 +144,7 @@ inline std::string shown(const std::string& text) { return text; }
 inline std::string shown(const char* text) { return text; }
 template <class T>
   requires std::is_arithmetic_v<T>
-std::string shown(T number) {
+inline std::string shown(T number) {
   return std::to_string(number);
 }
 template <class A, class B>
