@@ -1,4 +1,5 @@
 """The runtime under test: every call has a deadline, an own --root and captured output."""
+import itertools
 import json
 import os
 import re
@@ -68,23 +69,24 @@ class Runtime:
         self.root = root
         self.workdir = workdir
         self.prefix = list(prefix)
-        self.ids = []
+        self.peer = ""
+        self.ids = {}
         self.running = {}
-        self._serial = 0
+        self._counter = itertools.count(1)
 
     def in_view(self, prefix):
         """The same runtime, started through a wrapper command (another mount namespace, say)."""
         other = Runtime(self.program, self.root, self.workdir, prefix)
-        other.ids, other.running = self.ids, self.running
+        other.ids, other.running, other.peer = self.ids, self.running, self.peer
+        other._counter = self._counter
         return other
 
     # -- plumbing
 
     def spawn(self, *args, stdin=None, stdout=None, stderr=None, globals=(), env=None, program=None, **popen):
         """Starts the program without waiting. Output goes to files: a container may hold its stdio for long."""
-        self._serial += 1
         argv = [*self.prefix, program or self.program, "--root", self.root, *map(str, globals), *map(str, args)]
-        base = f"{self.workdir}/{self._serial}"
+        base = f"{self.workdir}/{next(self._counter)}"
         files = []
 
         def target(given, suffix, mode):
@@ -148,8 +150,7 @@ class Runtime:
     # -- verbs
 
     def track(self, container):
-        if container not in self.ids:
-            self.ids.append(container)
+        self.ids.setdefault(container, self)
 
     def create(self, bundle, *flags, id=None, **spawn):
         """create; the container's output goes to bundle.stdout and bundle.stderr unless given."""
@@ -229,9 +230,9 @@ class Runtime:
             process.send_signal(signal.SIGKILL)
             process.wait()
         self.running.clear()
-        for container in self.ids:
+        for container, view in self.ids.items():
             if os.path.exists(f"{self.root}/{container}"):
-                self.call("delete", "--force", container, timeout=20)
+                view.call("delete", "--force", "--", container, timeout=20)
         self.ids.clear()
 
 

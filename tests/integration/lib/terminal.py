@@ -68,16 +68,24 @@ class FdSocket:
             os.close(directory)
         self.listener.listen(8)
         self.open_fds = []
+        self.left_open = 0
 
-    def receive(self, timeout=8.0):
-        """(all data until the end, descriptors, messages that carried descriptors)"""
+    def receive(self, timeout=8.0, complete=None, grace=0.3):
+        """(all data until the end, descriptors, messages that carried descriptors). With complete(data), which says
+        whether the message is whole, a sender that does not close is noted in `left_open` after `grace` seconds."""
         self.listener.settimeout(timeout)
         connection, _ = self.listener.accept()
         data, fds, carriers = b"", [], 0
         with connection:
             connection.settimeout(timeout)
             while True:
-                part, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(16 * 4))
+                try:
+                    part, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(16 * 4))
+                except TimeoutError:
+                    if not complete or not complete(data):
+                        raise
+                    self.left_open += 1
+                    break
                 for level, kind, payload in ancillary:
                     if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                         carriers += 1
@@ -87,6 +95,8 @@ class FdSocket:
                 if not part:
                     break
                 data += part
+                if complete and complete(data):
+                    connection.settimeout(grace)
         self.open_fds += fds
         return data, fds, carriers
 

@@ -1,0 +1,558 @@
+"""Cgroups: paths, resources, freeze, kill, removal; v1 and hybrid as on the host, and a view with cgroup2 only (CG, RS)."""
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from lib import host
+from lib.bundle import DROP
+from lib.marks import OLD, differs_from
+
+V1 = not os.path.exists(f"{host.CGROUP_ROOT}/cgroup.controllers")
+needs_v1 = pytest.mark.skipif(not V1, reason="the host has no v1 hierarchies")
+
+# A mount namespace in which cgroup2 is all there is (with the controllers that v1 leaves over: hugetlb).
+V2_VIEW = ["unshare", "-m", "--propagation", "private", "sh", "-c",
+           'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"', "sh"]
+
+
+def value(b, controller, name):
+    return host.read(f"{b.cgroup(controller)}/{name}").strip()
+
+
+def memberships(pid):
+    return {line.split(":")[1]: line.split(":", 2)[2] for line in host.read(f"/proc/{pid}/cgroup").split()}
+
+
+@pytest.fixture
+def v2(runtime):
+    return runtime.in_view(V2_VIEW) if V1 else runtime
+
+
+def v2_directory(b):
+    return f"{host.CGROUP_ROOT}{'/unified' if V1 else ''}{b.linux['cgroupsPath']}"
+
+
+# --- paths and membership --------------------------------------------------------------------------------------------
+
+@needs_v1
+def test_cg02_init_is_in_every_hierarchy(runtime, bundle):
+    b = bundle()
+    pid = runtime.idle(b)
+    for controller, path in memberships(pid).items():
+        if controller in ("", "hugetlb", "misc", "rdma", "perf_event"):
+            continue
+        assert path == b.linux["cgroupsPath"], controller
+
+
+@needs_v1
+def test_cg01_hybrid_joins_the_unified_tree(runtime, bundle):
+    b = bundle()
+    pid = runtime.idle(b)
+    assert memberships(pid)[""] == b.linux["cgroupsPath"]
+
+
+def test_cg02_dots_are_cleaned_and_stay_below_the_root(runtime, bundle):
+    b = bundle()
+    b.linux["cgroupsPath"] = f"/{host.CGROUP_PARENT}/x/../{b.id}"
+    result = runtime.create(b.args("true"))
+    assert result.code == 1 or os.path.isdir(f"{host.CGROUP_ROOT}/pids/{host.CGROUP_PARENT}/{b.id}"), result
+
+
+@needs_v1
+def test_cg03_relative_path_is_below_the_callers_cgroup(runtime, bundle):
+    b = bundle("true")
+    b.linux["cgroupsPath"] = b.id
+    runtime.create(b).ok()
+    pid = runtime.state(b)["pid"]
+    own = memberships(os.getpid())
+    for controller in ("pids", "memory", "cpu"):
+        assert memberships(pid)[controller] == os.path.join(own[controller], b.id), controller
+    runtime.delete(b).ok()
+    for controller in ("pids", "memory", "cpu"):
+        assert not os.path.exists(f"{host.CGROUP_ROOT}/{controller}{own[controller]}/{b.id}")
+
+
+@needs_v1
+def test_cg03_empty_path_uses_the_id(runtime, bundle):
+    b = bundle("true", linux={"cgroupsPath": DROP})
+    runtime.create(b).ok()
+    pid = runtime.state(b)["pid"]
+    assert memberships(pid)["pids"] == os.path.join(memberships(os.getpid())["pids"], b.id)
+    runtime.delete(b).ok()
+
+
+def test_cg06_the_path_is_the_one_of_create(runtime, bundle):
+    b = bundle()
+    runtime.idle(b)
+    pid = runtime.state(b)["pid"]
+    b.linux["cgroupsPath"] += "-changed"
+    b.write()
+    runtime.exec(b, ["true"]).ok()
+    assert json.loads(runtime.call("ps", "-f", "json", b.id).ok().out) == [pid]
+    runtime.delete(b, "--force").ok()
+    assert host.cgroup_dirs(b.id) == []
+
+
+def test_deep_path(runtime, bundle):
+    b = bundle("true")
+    b.linux["cgroupsPath"] += "/one/two/three"
+    runtime.run(b).ok()
+    host.purge_cgroups(b.id)
+
+
+def test_sub_cgroups_with_many_levels_are_removed(runtime, bundle):
+    b = bundle()
+    runtime.idle(b)
+    directory = b.cgroup("pids")
+    for number in range(30):
+        directory += f"/d{number}"
+        os.mkdir(directory)
+    runtime.delete(b, "--force").ok()
+    assert host.cgroup_dirs(b.id) == []
+
+
+def test_processes_in_sub_cgroups_are_killed_and_listed(runtime, bundle):
+    b = bundle("sh", "-c", "sleep 1000 & sleep 1000 & wait")
+    pid = runtime.up(b)
+    host.eventually(lambda: len(host.cgroup_procs(b.cgroup("pids"))) == 3)
+    for base in set(host.hierarchies().values()):
+        os.makedirs(f"{base}{b.linux['cgroupsPath']}/sub", exist_ok=True)
+    child = host.children(pid)[0]
+    for controller in ("pids", "memory", "freezer"):
+        with open(f"{b.cgroup(controller)}/sub/cgroup.procs", "w", encoding="ascii") as file:
+            file.write(str(child))
+    assert len(json.loads(runtime.call("ps", "-f", "json", b.id).ok().out)) == 3
+    runtime.delete(b, "--force").ok()
+    assert not host.alive(child) and host.cgroup_dirs(b.id) == []
+
+
+# --- resources, v1 ---------------------------------------------------------------------------------------------------
+
+MIB = 1 << 20
+
+
+@needs_v1
+@pytest.mark.parametrize("resources, controller, name, expected", [
+    ({"memory": {"limit": 64 * MIB}}, "memory", "memory.limit_in_bytes", str(64 * MIB)),
+    ({"memory": {"reservation": 32 * MIB}}, "memory", "memory.soft_limit_in_bytes", str(32 * MIB)),
+    ({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}, "memory", "memory.memsw.limit_in_bytes", str(96 * MIB)),
+    ({"memory": {"limit": -1}}, "memory", "memory.limit_in_bytes", str((1 << 63) - 4096)),
+    ({"memory": {"swappiness": 20}}, "memory", "memory.swappiness", "20"),
+    ({"memory": {"limit": 64 * MIB, "disableOOMKiller": True}}, "memory", "memory.oom_control", "oom_kill_disable 1"),
+    ({"memory": {"limit": 64 * MIB, "useHierarchy": True}}, "memory", "memory.limit_in_bytes", str(64 * MIB)),
+    ({"cpu": {"shares": 333}}, "cpu", "cpu.shares", "333"),
+    ({"cpu": {"quota": 50000, "period": 200000}}, "cpu", "cpu.cfs_quota_us", "50000"),
+    ({"cpu": {"quota": 50000, "period": 200000}}, "cpu", "cpu.cfs_period_us", "200000"),
+    ({"cpu": {"quota": -1}}, "cpu", "cpu.cfs_quota_us", "-1"),
+    pytest.param({"cpu": {"quota": 50000, "period": 100000, "burst": 20000}}, "cpu", "cpu.cfs_burst_us", "20000",
+                 marks=differs_from(OLD, "no burst")),
+    pytest.param({"cpu": {"idle": 1}}, "cpu", "cpu.idle", "1", marks=differs_from(OLD, "no idle")),
+    ({"cpu": {"cpus": "0"}}, "cpuset", "cpuset.cpus", "0"),
+    ({"cpu": {"mems": "0"}}, "cpuset", "cpuset.mems", "0"),
+    ({"pids": {"limit": 42}}, "pids", "pids.max", "42"),
+    ({"pids": {"limit": -1}}, "pids", "pids.max", "max"),
+    ({"blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1048576}]}}, "blkio",
+     "blkio.throttle.read_bps_device", "254:0 1048576"),
+    ({"blockIO": {"throttleWriteBpsDevice": [{"major": 254, "minor": 0, "rate": 2097152}]}}, "blkio",
+     "blkio.throttle.write_bps_device", "254:0 2097152"),
+    ({"blockIO": {"throttleReadIOPSDevice": [{"major": 254, "minor": 0, "rate": 100}]}}, "blkio",
+     "blkio.throttle.read_iops_device", "254:0 100"),
+    ({"blockIO": {"throttleWriteIOPSDevice": [{"major": 254, "minor": 0, "rate": 200}]}}, "blkio",
+     "blkio.throttle.write_iops_device", "254:0 200"),
+], ids=lambda v: json.dumps(v) if isinstance(v, dict) else "")
+def test_rs_values_v1(runtime, bundle, resources, controller, name, expected):
+    if "blkio" in name and not os.path.exists("/sys/dev/block/254:0"):
+        pytest.skip("no such disk")
+    b = bundle("true", linux={"resources": resources})
+    runtime.create(b).ok()
+    text = value(b, controller, name)
+    assert text == expected or expected in text.splitlines(), text
+
+
+@needs_v1
+def test_rs13_cpuset_of_the_parents_is_copied(runtime, bundle):
+    b = bundle("true")
+    b.linux["cgroupsPath"] = f"/{host.CGROUP_PARENT}/{b.id}/fresh/leaf"
+    runtime.create(b).ok()
+    assert value(b, "cpuset", "cpuset.cpus") == host.read(f"{host.CGROUP_ROOT}/cpuset/cpuset.cpus").strip()
+    runtime.delete(b).ok()
+    host.purge_cgroups(b.id)
+
+
+@needs_v1
+@differs_from("runc", "ignored or made 1 (GP-15)")
+def test_gp15_pids_limit_zero(runtime, bundle):
+    """0 is a valid limit: what is there goes on, nothing can fork."""
+    b = bundle("/bin/probe", "fork", "5", linux={"resources": {"pids": {"limit": 0}}})
+    runtime.create(b).ok()
+    assert value(b, "pids", "pids.max") == "0"
+    runtime.start(b).ok()
+    runtime.wait_stopped(b)
+    assert b.out() == "0\n"
+
+
+@needs_v1
+def test_rs15_pids_limit_works(runtime, bundle):
+    b = bundle("/bin/probe", "fork", "20", linux={"resources": {"pids": {"limit": 5}}})
+    assert runtime.run(b).out == "4\n"
+
+
+@needs_v1
+def test_rs01_memory_limit_works(runtime, bundle):
+    b = bundle("/bin/probe", "allocate", "100", linux={"resources": {"memory": {"limit": 30 * MIB, "swap": 30 * MIB}}})
+    result = runtime.run(b)
+    assert result.code == 137 and "allocated" not in result.out, result
+
+
+@needs_v1
+@pytest.mark.parametrize("memory", [{"limit": 64 * MIB, "swap": 32 * MIB}, {"swap": 32 * MIB}], ids=str)
+def test_rs03_swap_below_the_limit_is_an_error(runtime, bundle, memory):
+    result = runtime.run(bundle("true", linux={"resources": {"memory": memory}}))
+    assert result.code == 1 or "limit" not in memory, result
+
+
+@needs_v1
+@differs_from(OLD, "writes them")
+def test_rs04_kernel_memory_is_a_warning(runtime, bundle):
+    result = runtime.run(bundle("true", linux={"resources": {"memory": {"kernel": 64 * MIB, "kernelTCP": 64 * MIB}}})).ok()
+    assert any("ernel" in text for text in result.warnings), result
+
+
+@needs_v1
+@differs_from(OLD, "other wording")
+def test_cr14_limit_below_what_init_needs(runtime, bundle):
+    result = runtime.run(bundle("true", linux={"resources": {"memory": {"limit": 4096}}}))
+    assert result.code == 1 and ("memory" in result.message or "OOM" in result.message), result
+    assert os.listdir(runtime.root) == []
+
+
+@needs_v1
+@pytest.mark.parametrize("resources, texts", [
+    ({"cpu": {"cpus": "4096"}}, ["cpuset.cpus"]), ({"cpu": {"cpus": "banana"}}, ["cpuset.cpus"]),
+    ({"memory": {"swappiness": 200}}, ["swappiness"]), ({"blockIO": {"weight": 5}}, ["weight"]),
+    ({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, ["3MB"]),
+    ({"hugepageLimits": [{"pageSize": "../x", "limit": 1}]}, []),
+], ids=lambda v: json.dumps(v) if isinstance(v, dict) else "")
+def test_bad_resources_name_the_file_and_leave_nothing(runtime, bundle, resources, texts):
+    if runtime.peer and ("hugepageLimits" in resources or "blockIO" in resources or "memory" in resources):
+        pytest.skip("runc ignores or words it differently")
+    result = runtime.create(bundle("true", linux={"resources": resources}))
+    assert result.code == 1, result
+    assert all(text in result.message for text in texts), result
+    assert os.listdir(runtime.root) == []
+
+
+@needs_v1
+def test_limits_are_in_place_before_the_hooks(runtime, bundle, work):
+    """HK-03: prestart sees the limits."""
+    b = bundle("true", linux={"resources": {"pids": {"limit": 33}}})
+    b.hook("prestart", f"cat {b.cgroup('pids')}/pids.max > {work}/seen; head -1 {b.cgroup('pids')}/cgroup.procs > {work}/pid")
+    runtime.run(b).ok()
+    assert host.read(f"{work}/seen").strip() == "33"
+    assert host.read(f"{work}/pid").strip()
+
+
+# --- freeze and kill -------------------------------------------------------------------------------------------------
+
+@needs_v1
+def test_rs27_pause_freezes_everything(runtime, bundle):
+    b = bundle("sh", "-c", "(while :; do echo x; sleep 0.01; done) & (while :; do echo y; sleep 0.01; done) & wait")
+    runtime.up(b)
+    host.eventually(lambda: "x" in b.out() and "y" in b.out())
+    runtime.call("pause", b.id).ok()
+    size = len(b.out())
+    time.sleep(0.1)
+    assert len(b.out()) == size
+    runtime.call("resume", b.id).ok()
+    host.eventually(lambda: len(b.out()) > size)
+
+
+@needs_v1
+def test_rs27_pause_with_a_frozen_sub_cgroup(runtime, bundle):
+    """runc #2105: an inner frozen cgroup must not block delete."""
+    b = bundle()
+    runtime.idle(b)
+    inner = f"{b.cgroup('freezer')}/inner"
+    os.mkdir(inner)
+    with open(os.devnull, "wb") as out:
+        runtime.exec(b, "-d", "--pid-file", f"{b.path}/pid", ["sleep", "1000"], stdout=out, stderr=out).ok()
+    with open(f"{inner}/cgroup.procs", "w", encoding="ascii") as file:
+        file.write(host.read(f"{b.path}/pid"))
+    with open(f"{inner}/freezer.state", "w", encoding="ascii") as file:
+        file.write("FROZEN")
+    if runtime.peer:
+        with open(f"{inner}/freezer.state", "w", encoding="ascii") as file:
+            file.write("THAWED")
+    result = runtime.delete(b, "--force", timeout=15).ok()
+    assert result.seconds < 10
+    assert host.cgroup_dirs(b.id) == []
+
+
+def test_rs28_fork_bomb_is_killed(runtime, bundle):
+    b = bundle("sh", "-c", "f() { f | f & }; f; sleep 1000", linux={"resources": {"pids": {"limit": 100}}})
+    b.without_namespace("pid")
+    runtime.up(b)
+    host.eventually(lambda: len(host.cgroup_procs(b.cgroup("pids"))) > 50)
+    result = runtime.delete(b, "--force", timeout=15).ok()
+    assert result.seconds < 8
+    assert host.cgroup_dirs(b.id) == []
+
+
+# --- update, as podman and docker call it ----------------------------------------------------------------------------
+
+@needs_v1
+def test_up01_resources_from_stdin_and_file(runtime, bundle, work):
+    b = bundle(linux={"resources": {"memory": {"limit": 64 * MIB}, "pids": {"limit": 50}}})
+    runtime.idle(b)
+    change = json.dumps({"memory": {"limit": 48 * MIB}})
+    runtime.call("update", "--resources", "-", b.id, stdin=change).ok()
+    assert (value(b, "memory", "memory.limit_in_bytes"), value(b, "pids", "pids.max")) == (str(48 * MIB), "50")
+    with open(f"{work}/r.json", "w", encoding="ascii") as file:
+        json.dump({"pids": {"limit": 60}, "cpu": {"shares": 200}}, file)
+    runtime.call("update", f"--resources={work}/r.json", b.id).ok()
+    assert (value(b, "pids", "pids.max"), value(b, "cpu", "cpu.shares")) == ("60", "200")
+    assert value(b, "memory", "memory.limit_in_bytes") == str(48 * MIB)
+
+
+@needs_v1
+def test_up06_devices_are_never_touched(runtime, bundle):
+    b = bundle()
+    runtime.idle(b)
+    before = value(b, "devices", "devices.list")
+    runtime.call("update", "-r", "-", b.id, stdin=json.dumps({"pids": {"limit": 60}, "devices": [{"allow": True, "access": "rwm"}]})).ok()
+    assert value(b, "devices", "devices.list") == before
+    runtime.exec(b, ["sh", "-c", "head -c 1 /dev/zero > /dev/null"]).ok()
+
+
+@needs_v1
+@pytest.mark.parametrize("first, second", [(64, 128), (128, 64)])
+def test_up06_memory_and_swap_in_both_directions(runtime, bundle, first, second):
+    b = bundle(linux={"resources": {"memory": {"limit": first * MIB, "swap": first * MIB}}})
+    runtime.idle(b)
+    change = json.dumps({"memory": {"limit": second * MIB, "swap": second * MIB}})
+    runtime.call("update", "-r", "-", b.id, stdin=change).ok()
+    assert value(b, "memory", "memory.limit_in_bytes") == value(b, "memory", "memory.memsw.limit_in_bytes") == str(second * MIB)
+
+
+@needs_v1
+def test_up08_paused_and_stopped(runtime, bundle):
+    b = bundle()
+    runtime.idle(b)
+    runtime.call("pause", b.id).ok()
+    runtime.call("update", "-r", "-", b.id, stdin='{"pids": {"limit": 60}}').ok()
+    runtime.kill(b).ok()
+    runtime.wait_stopped(b)
+    runtime.call("update", "-r", "-", b.id, stdin='{"pids": {"limit": 60}}').fails("container not running")
+
+
+# --- cgroup2 only ----------------------------------------------------------------------------------------------------
+
+def test_v2_life(v2, bundle):
+    b = bundle("/bin/probe", "idle")
+    v2.create(b).ok()
+    pid = v2.state(b)["pid"]
+    assert memberships(pid)[""] == b.linux["cgroupsPath"]
+    v2.start(b).ok()
+    host.eventually(lambda: "ready" in b.out())
+    assert json.loads(v2.call("ps", "-f", "json", b.id).ok().out) == [pid]
+    v2.kill(b).ok()
+    v2.wait_stopped(b)
+    v2.delete(b).ok()
+    assert not os.path.exists(v2_directory(b))
+
+
+def test_v2_run(v2, bundle):
+    v2.run(bundle("echo", "hi")).ok("hi\n")
+
+
+def test_v2_exec_is_in_the_cgroup(v2, bundle):
+    b = bundle()
+    v2.idle(b)
+    seen = v2.exec_probe(b)
+    assert f"0::{b.linux['cgroupsPath']}" in seen["cgroup"]
+
+
+def test_v2_cgroup_namespace(v2, bundle):
+    b = bundle().namespace("cgroup")
+    seen = v2.probe(b)
+    assert "0::/" in seen["cgroup"]
+    lines = [line for line in seen["mounts"] if line.split()[4] == "/sys/fs/cgroup"]
+    assert " - cgroup2 " in lines[-1] and "ro" in lines[-1].split()[5].split(",")
+
+
+def test_v2_mount_without_namespace_shows_the_own_cgroup(v2, bundle):
+    """MT-16: the container's directory is bound."""
+    b = bundle("cat", "/sys/fs/cgroup/cgroup.procs").namespace("cgroup")
+    assert v2.run(b).ok().out.split() == ["1"]
+
+
+def test_v2_pause_and_resume(v2, bundle):
+    b = bundle()
+    v2.idle(b)
+    v2.call("pause", b.id).ok()
+    assert "frozen 1" in host.read(f"{v2_directory(b)}/cgroup.events")
+    assert v2.status(b) == "paused"
+    v2.exec(b, ["true"]).fails("paused", code=255)
+    v2.call("resume", b.id).ok()
+    assert v2.status(b) == "running"
+
+
+def test_v2_delete_force_of_a_paused_container(v2, bundle):
+    b = bundle()
+    v2.idle(b)
+    v2.call("pause", b.id).ok()
+    v2.delete(b, "--force").ok()
+    assert not os.path.exists(v2_directory(b))
+
+
+def test_v2_kill_reaches_all_with_a_shared_pid_namespace(v2, bundle):
+    b = bundle("/bin/probe", "background").without_namespace("pid")
+    v2.up(b)
+    v2.wait_stopped(b)
+    daemon = int(b.out().split()[0])
+    v2.delete(b, "--force").ok()
+    host.eventually(lambda: not host.alive(daemon))
+
+
+@pytest.mark.parametrize("rules, out", [
+    ([{"allow": False, "access": "rwm"}], "no"),
+    ([{"allow": False, "access": "rwm"}, {"allow": True, "type": "b", "major": 7, "minor": 0, "access": "rw"}], "yes"),
+    ([{"allow": True, "access": "rwm"}], "yes"),
+    ([{"allow": True, "access": "rwm"}, {"allow": False, "type": "b", "major": 7, "access": "r"}], "no"),
+], ids=["deny all", "allow one", "allow all", "deny major"])
+def test_v2_device_rules(v2, bundle, rules, out):
+    if not os.path.exists("/dev/loop0"):
+        pytest.skip("no loop device")
+    # The v1 devices hierarchy of the host must not be what decides.
+    b = bundle("sh", "-c", "head -c 0 /dev/blk 2>/dev/null && echo yes || echo no; head -c 1 /dev/zero | wc -c")
+    b.linux["devices"] = [{"path": "/dev/blk", "type": "b", "major": 7, "minor": 0, "fileMode": 0o666}]
+    b.linux["resources"]["devices"] = rules
+    v2.run(b).ok(f"{out}\n1\n")
+
+
+@differs_from(OLD, "no rsvd")
+def test_v2_hugetlb(v2, bundle):
+    if "hugetlb" not in host.read(f"{host.CGROUP_ROOT}{'/unified' if V1 else ''}/cgroup.controllers"):
+        pytest.skip("no hugetlb controller")
+    b = bundle("true", linux={"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]}})
+    v2.create(b).ok()
+    assert host.read(f"{v2_directory(b)}/hugetlb.2MB.max").strip() == str(4 * MIB)
+    assert host.read(f"{v2_directory(b)}/hugetlb.2MB.rsvd.max").strip() == str(4 * MIB)
+
+
+def test_rs24_unified_key(v2, bundle):
+    b = bundle("true", linux={"resources": {"unified": {"hugetlb.2MB.max": "6291456"}}})
+    v2.create(b).ok()
+    assert host.read(f"{v2_directory(b)}/hugetlb.2MB.max").strip() == "6291456"
+
+
+@pytest.mark.parametrize("key, text", [
+    ("a/b", 'unified resource "a/b" must be a file name (no slashes)'),
+    ("word", "must be in the form CONTROLLER.PARAMETER"),
+    ("nope.max", "controller \"nope\" not available")])
+def test_rs24_bad_unified_keys(v2, bundle, key, text):
+    v2.create(bundle("true", linux={"resources": {"unified": {key: "1"}}})).fails(text)
+    assert os.listdir(v2.root) == []
+
+
+@pytest.mark.skipif(not V1, reason="needs controllers that the view lacks")
+def test_rs26_limits_of_a_missing_controller_are_an_error(v2, bundle):
+    result = v2.create(bundle("true", linux={"resources": {"memory": {"limit": 64 * MIB}}}))
+    assert result.code == 1 and "memory" in result.message, result
+    assert os.listdir(v2.root) == []
+
+
+def test_v2_sub_cgroups_are_removed(v2, bundle):
+    b = bundle()
+    v2.idle(b)
+    os.makedirs(f"{v2_directory(b)}/a/b/c")
+    v2.delete(b, "--force").ok()
+    assert not os.path.exists(v2_directory(b))
+
+
+@differs_from(OLD, "accepts it with a warning")
+def test_cr13_v2_non_empty(v2, bundle):
+    first, second = bundle(), bundle("true")
+    v2.idle(first)
+    second.linux["cgroupsPath"] = first.linux["cgroupsPath"]
+    v2.create(second).fails("container's cgroup is not empty")
+
+
+def test_cr13_v2_frozen(v2, bundle):
+    b = bundle("true")
+    os.makedirs(v2_directory(b))
+    with open(f"{v2_directory(b)}/cgroup.freeze", "w", encoding="ascii") as file:
+        file.write("1")
+    try:
+        v2.create(b).fails("container's cgroup unexpectedly frozen")
+    finally:
+        host.purge_cgroups(b.id)
+
+
+def test_v2_exec_when_init_moved_itself(v2, bundle):
+    """EX-23: a program that made sub-cgroups with controllers leaves its own directory unjoinable."""
+    b = bundle()
+    pid = v2.idle(b)
+    os.mkdir(f"{v2_directory(b)}/moved")
+    with open(f"{v2_directory(b)}/moved/cgroup.procs", "w", encoding="ascii") as file:
+        file.write(str(pid))
+    try:
+        with open(f"{v2_directory(b)}/cgroup.subtree_control", "w", encoding="ascii") as file:
+            file.write("+hugetlb")
+    except OSError:
+        pytest.skip("no controller to delegate")
+    assert f"0::{b.linux['cgroupsPath']}/moved" in v2.exec_probe(b)["cgroup"]
+
+
+@differs_from(OLD, "other wording")
+def test_v2_exec_into_a_sub_cgroup(v2, bundle):
+    b = bundle()
+    v2.idle(b)
+    os.mkdir(f"{v2_directory(b)}/sub")
+    seen = json.loads(v2.exec(b, "--cgroup", "sub", ["/bin/probe"]).ok().out)
+    assert f"0::{b.linux['cgroupsPath']}/sub" in seen["cgroup"]
+    v2.exec(b, "--cgroup", "../x", ["true"]).fails("bad sub cgroup path", code=255)
+
+
+@differs_from(OLD, "does not chown it")
+def test_cg07_delegation(v2, bundle):
+    """A private cgroup namespace with a writable mount: the directory belongs to the container's root."""
+    b = bundle().namespace("cgroup").user_namespace()
+    next(m for m in b.config["mounts"] if m["destination"] == "/sys/fs/cgroup")["options"].remove("ro")
+    v2.idle(b)
+    assert os.stat(v2_directory(b)).st_uid == 100000
+    assert os.stat(f"{v2_directory(b)}/cgroup.procs").st_uid == 100000
+    plain = bundle()
+    v2.idle(plain)
+    assert os.stat(v2_directory(plain)).st_uid == 0
+
+
+def test_v2_create_never_writes_pids_of_init(v2, bundle, work):
+    """Design: CLONE_INTO_CGROUP, the engine does not move init by cgroup.procs."""
+    if v2.peer:
+        pytest.skip("runc writes cgroup.procs")
+    b = bundle("true").write()
+    v2.track(b.id)
+    trace = [*v2.prefix, "strace", "-f", "-o", f"{work}/trace", "-e", "trace=openat,openat2,clone3"]
+    v2.in_view(trace).call("create", "--bundle", b.path, b.id).ok()
+    text = host.read(f"{work}/trace")
+    assert "CLONE_INTO_CGROUP" in text or "0x200000000" in text
+    writes = [line for line in text.splitlines() if "cgroup.procs" in line and "O_WRONLY" in line]
+    assert not writes, writes
+
+
+@needs_v1
+def test_v1_create_joins_through_tasks(runtime, bundle, work):
+    """Design: init writes 0 to each `tasks`; never nine cgroup.procs by the parent."""
+    if runtime.peer:
+        pytest.skip("runc writes cgroup.procs")
+    b = bundle("true").write()
+    runtime.track(b.id)
+    trace = ["strace", "-f", "-y", "-o", f"{work}/trace", "-e", "trace=write,openat,openat2"]
+    runtime.in_view(trace).call("create", "--bundle", b.path, b.id).ok()
+    writes = [line for line in host.read(f"{work}/trace").splitlines() if " write(" in line and "cgroup.procs" in line]
+    assert not writes, writes[:3]
+    assert subprocess.run(["grep", "-c", "/tasks>", f"{work}/trace"], capture_output=True, check=False).stdout.strip() != b"0"
