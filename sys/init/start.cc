@@ -104,6 +104,7 @@ int move_above(Context& ctx, int fd) {
 void place_fds(Context& ctx) {
   if (ctx.placed) return;
   ctx.placed = true;
+  if (!ctx.umask_given) call(__NR_umask, ctx.inherited_umask);
   const Step* place = find_step(ctx, Op::kPlaceFds);
   const int count = static_cast<int>(ctx.placed_count);
   if (place != nullptr && count > 0) {
@@ -192,7 +193,6 @@ void step_exec(Context& ctx, const Step& step) {
   prepare_exec(ctx);
   const char* path = text(ctx.plan, step.s[2]);
   if (path == nullptr) path = ctx.executable.size() > 0 ? ctx.executable.get() : ctx.argv[0];
-  if (!ctx.umask_given) call(__NR_umask, ctx.inherited_umask);
   const long failed = -call(__NR_execve, path, ctx.argv, ctx.envp);
   if (ctx.sync >= 0) die(ctx, failed, "execve");
   Message message("exec ");

@@ -242,13 +242,14 @@ uint64_t Rig::add_slot(sys::Fd fd) {
   return slots_.size() - 1;
 }
 
-void Rig::ready_and_wait() {
+void Rig::ready_and_wait_after(const std::function<void()>& between) {
   for (const char* name : {"/exec.fifo", "/status"})
     if (::mkfifo((directory_ + name).c_str(), 0600) < 0) failed_errno("mkfifo");
   fifo_slot_ = add_slot(sys::Fd(::open((directory_ + "/exec.fifo").c_str(), O_RDWR | O_CLOEXEC)));
   status_read_ = sys::Fd(::open((directory_ + "/status").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   status_slot_ = add_slot(sys::Fd(::open((directory_ + "/status").c_str(), O_RDWR | O_CLOEXEC)));
   step(init::Op::kReady);
+  between();
   init::Step& made = step(init::Op::kWaitStart, "exec.fifo");
   made.n[0] = fifo_slot_;
   made.n[1] = status_slot_;

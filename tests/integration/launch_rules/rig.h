@@ -80,7 +80,11 @@ class Rig {
   /// kIdentity to kExec; with `fifo` the program waits for start().
   void finish(const std::vector<std::string>& argv, bool fifo = true, const std::vector<std::string>& env = {"PATH=/bin"});
   void exec(const std::vector<std::string>& argv, const std::vector<std::string>& env = {"PATH=/bin"});
-  void ready_and_wait();
+  void ready_and_wait() {
+    ready_and_wait_after([] {});
+  }
+  /// `between` adds the steps between kReady and kWaitStart.
+  void ready_and_wait_after(const std::function<void()>& between);
   uint64_t add_slot(sys::Fd fd);
   void set_namespaces(uint64_t flags) { plan.header().clone_flags = flags; }
 
