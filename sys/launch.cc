@@ -32,7 +32,8 @@ namespace {
 
 constexpr const char* kName = "gantry-init";
 
-// -- the image -----------------------------------------------------------------------------------------------------------
+// -- the image
+// -----------------------------------------------------------------------------------------------------------
 
 Result<> write_image(const Fd& fd) {
   const char* cursor = gantry_init_begin;
@@ -59,8 +60,8 @@ Result<Fd> make_memfd() {
   return fd;
 }
 
-/// Where memfds may not be executed (vm.memfd_noexec, an LSM): a tmpfs of our own, not attached anywhere, made read-only
-/// once the file is in it.
+/// Where memfds may not be executed (vm.memfd_noexec, an LSM): a tmpfs of our own, not attached anywhere, made
+/// read-only once the file is in it.
 Result<Fd> make_tmpfs_file() {
   const Fd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
   if (!context) return fail_errno(errno, "fsopen tmpfs");
@@ -91,7 +92,9 @@ Image& image() {
   return kept;
 }
 
-bool is_refusal(int err) { return err == EACCES || err == EPERM; }
+bool is_refusal(int err) {
+  return err == EACCES || err == EPERM;
+}
 
 Result<> use_tmpfs() {
   GANTRY_LET(image().fd, make_tmpfs_file());
@@ -99,7 +102,8 @@ Result<> use_tmpfs() {
   return {};
 }
 
-// -- the clone -----------------------------------------------------------------------------------------------------------
+// -- the clone
+// -----------------------------------------------------------------------------------------------------------
 
 constexpr size_t kStackSize = 32 * 1024;
 
@@ -109,11 +113,11 @@ struct Spawning {
   int* moved;         ///< room for as many
   int count;
   int image;
-  int err;            ///< from the child: why it did not become gantry-init
+  int err;  ///< from the child: why it did not become gantry-init
 };
 
-/// Fds that lie where another one has to go are moved out of the way first; then each goes to its number. Our own table is
-/// not shared, so all of this is invisible to the parent.
+/// Fds that lie where another one has to go are moved out of the way first; then each goes to its number. Our own table
+/// is not shared, so all of this is invisible to the parent.
 __attribute__((no_sanitize("address"))) bool place_fds(Spawning& spawn) {
   for (int i = 0; i < spawn.count; ++i) {
     spawn.moved[i] = spawn.wanted[i];
@@ -133,8 +137,8 @@ __attribute__((no_sanitize("address"))) bool place_fds(Spawning& spawn) {
   return true;
 }
 
-/// The child. Raw calls and plain wrappers only: the parent's memory is borrowed. The address sanitizer knows nothing of
-/// its stack.
+/// The child. Raw calls and plain wrappers only: the parent's memory is borrowed. The address sanitizer knows nothing
+/// of its stack.
 extern "C" [[noreturn]] __attribute__((used, no_sanitize("address"))) void gantry_spawn_child(Spawning* spawn) {
   static const char* const argv[] = {kName, "launch", nullptr};
   static const char* const envp[] = {nullptr};
@@ -144,8 +148,8 @@ extern "C" [[noreturn]] __attribute__((used, no_sanitize("address"))) void gantr
   ::_exit(127);
 }
 
-/// clone3 whose child calls gantry_spawn_child(spawn) on the stack named in `args`. There is no libc wrapper, and a child
-/// must not return into this frame.
+/// clone3 whose child calls gantry_spawn_child(spawn) on the stack named in `args`. There is no libc wrapper, and a
+/// child must not return into this frame.
 long clone_onto_stack(struct clone_args* args, Spawning* spawn) {
 #if defined(__x86_64__)
   long result;

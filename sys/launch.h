@@ -31,10 +31,10 @@ struct Child {
   Fd pidfd;
 };
 
-/// Starts "gantry-init launch". Returns when it was executed; an error of the child's execve comes back as errno. The cost
-/// does not depend on this process' size: memory is shared until the exec (CLONE_VM|CLONE_VFORK), no handler of ours ever
-/// runs in the child (CLONE_CLEAR_SIGHAND, all signals blocked around the clone), and no fd of ours is touched. The child
-/// is reaped by the caller (SIGCHLD, waitid). Main thread only.
+/// Starts "gantry-init launch". Returns when it was executed; an error of the child's execve comes back as errno. The
+/// cost does not depend on this process' size: memory is shared until the exec (CLONE_VM|CLONE_VFORK), no handler of
+/// ours ever runs in the child (CLONE_CLEAR_SIGHAND, all signals blocked around the clone), and no fd of ours is
+/// touched. The child is reaped by the caller (SIGCHLD, waitid). Main thread only.
 Result<Child> spawn_launcher(const SpawnFds& fds);
 
 }  // namespace gantry::sys

@@ -14,7 +14,8 @@ struct Pty {
 
 /// The devpts' own ptmx: no link, no mount over it, no look-alike (CO-07).
 int open_ptmx(Context& ctx) {
-  const int directory = static_cast<int>(must(ctx, open_in_root(ctx, "/dev/pts", kOPath | kODirectory), "open /dev/pts"));
+  const int directory =
+      static_cast<int>(must(ctx, open_in_root(ctx, "/dev/pts", kOPath | kODirectory), "open /dev/pts"));
   StatFs fs;
   must(ctx, statfs_fd(directory, &fs), "fstatfs /dev/pts");
   if (fs.type != kDevptsMagic) die(ctx, 0, "/dev/pts of the container is not a devpts: a terminal needs one in mounts");

@@ -20,37 +20,37 @@ struct Capabilities {
 /// The state of one process, filled by the launcher and inherited by the init that it clones.
 struct Context {
   PlanView plan;
-  uint32_t step;        ///< index of the running step, kNoStep outside
-  int sync;             ///< to the engine; -1 after Commit
-  int launcher;         ///< to the launcher; -1 when there is none (any more)
-  bool awaits_born;     ///< the launcher has not yet told that Born was sent
-  bool in_user_ns;      ///< in a user namespace other than the launcher's first
-  bool in_cgroup;       ///< the clone has placed us in header->cgroup_slot
-  int start_fifo;       ///< exec.fifo; -1 when the Plan does not wait
-  int status;           ///< status fifo for what goes wrong after Commit; -1 when there is none
+  uint32_t step;     ///< index of the running step, kNoStep outside
+  int sync;          ///< to the engine; -1 after Commit
+  int launcher;      ///< to the launcher; -1 when there is none (any more)
+  bool awaits_born;  ///< the launcher has not yet told that Born was sent
+  bool in_user_ns;   ///< in a user namespace other than the launcher's first
+  bool in_cgroup;    ///< the clone has placed us in header->cgroup_slot
+  int start_fifo;    ///< exec.fifo; -1 when the Plan does not wait
+  int status;        ///< status fifo for what goes wrong after Commit; -1 when there is none
 
-  int root;             ///< O_PATH of the container's root; -1 until kRootfs
-  unsigned long propagation;  ///< what kPropagation gave "/"
-  int proc;             ///< private procfs, see proc_handle()
-  int null_mount;       ///< /dev/null of the host as a mount, for masks
-  int empty_mount;      ///< empty read-only tmpfs, for masks
+  int root;                    ///< O_PATH of the container's root; -1 until kRootfs
+  unsigned long propagation;   ///< what kPropagation gave "/"
+  int proc;                    ///< private procfs, see proc_handle()
+  int null_mount;              ///< /dev/null of the host as a mount, for masks
+  int empty_mount;             ///< empty read-only tmpfs, for masks
   bool null_used, empty_used;  ///< the mount is attached somewhere: later masks are copies
-  int kept[kMaxKept];   ///< mounts kept for kSetAttr, -1 = none
+  int kept[kMaxKept];          ///< mounts kept for kSetAttr, -1 = none
 
-  int parent_fd;        ///< directory of the device or link made last, -1 = none
+  int parent_fd;  ///< directory of the device or link made last, -1 = none
   Text<kPathMax> parent_path;
 
   unsigned inherited_umask;
   bool umask_given;
-  bool in_cwd;          ///< the early kChdir has succeeded
+  bool in_cwd;  ///< the early kChdir has succeeded
   bool needs_final_caps;
   Capabilities final_caps;
   Text<kPathMax> executable;  ///< what kLookPath found
   Text<kPathMax> home;        ///< HOME=... of the program
 
-  bool placed;          ///< place_fds() ran
+  bool placed;            ///< place_fds() ran
   unsigned placed_count;  ///< fds 3, 4, ... that the program gets
-  int listener;         ///< number at which the seccomp listener will appear
+  int listener;           ///< number at which the seccomp listener will appear
   const char** argv;
   const char** envp;
 };
@@ -58,10 +58,11 @@ struct Context {
 /// Starts a context with the fds of plan.h.
 void reset_context(Context& ctx);
 
-// -- report.cc ---------------------------------------------------------------------------------------------------------
+// -- report.cc
+// ---------------------------------------------------------------------------------------------------------
 
-/// Ends the process with an error at the current step: to the engine before Commit, later to the status fifo and stderr.
-/// `err` is a positive errno, or 0 when `text` is a whole sentence.
+/// Ends the process with an error at the current step: to the engine before Commit, later to the status fifo and
+/// stderr. `err` is a positive errno, or 0 when `text` is a whole sentence.
 [[noreturn]] void die(Context& ctx, long err, const char* text);
 
 /// Tells the engine something and goes on; after Commit it is dropped.
@@ -76,7 +77,8 @@ long must(Context& ctx, long result, const char* name);
 /// The wording that callers of runc know: "no such file or directory".
 const char* errno_words(long err);
 
-// -- talk.cc -----------------------------------------------------------------------------------------------------------
+// -- talk.cc
+// -----------------------------------------------------------------------------------------------------------
 
 /// A frame as received, with its descriptors.
 struct Received {
@@ -109,7 +111,8 @@ void await_born(Context& ctx);
 /// Asks the launcher for the source of the current kMount step; `user_ns` (or -1) goes with the question.
 int request_mount(Context& ctx, int user_ns);
 
-// -- paths.cc ----------------------------------------------------------------------------------------------------------
+// -- paths.cc
+// ----------------------------------------------------------------------------------------------------------
 
 /// The root fd; without a rootfs of our own (exec) the process' root.
 int root_fd(Context& ctx);
@@ -126,14 +129,15 @@ enum class Make { kDirectory, kFile };
 /// the root. `created` may be null.
 long make_in_root(Context& ctx, const char* path, Make what, unsigned mode, bool* created);
 
-/// The directory in which the last component of `path` lies, made when missing; `name` points into `path`. Kept open for
-/// the next call with the same directory: the caller does not close it.
+/// The directory in which the last component of `path` lies, made when missing; `name` points into `path`. Kept open
+/// for the next call with the same directory: the caller does not close it.
 int parent_in_root(Context& ctx, const char* path, const char** name);
 
 /// A mount may have covered the kept directory.
 void forget_parent(Context& ctx);
 
-// -- procfs.cc ---------------------------------------------------------------------------------------------------------
+// -- procfs.cc
+// ---------------------------------------------------------------------------------------------------------
 
 /// A procfs that nobody else can reach (or, where none may be mounted, the verified one at /proc).
 int proc_handle(Context& ctx);
@@ -141,7 +145,8 @@ int proc_handle(Context& ctx);
 /// Opens a file below the private procfs for writing: no links but self, no other mounts.
 long open_proc_file(Context& ctx, const char* path);
 
-// -- start.cc ------------------------------------------------------------------------------------------------------------
+// -- start.cc
+// ------------------------------------------------------------------------------------------------------------
 
 /// Builds argv and envp of the kExec step to come, places the program's fds and marks all others close-on-exec: after a
 /// seccomp filter none of these calls may be possible. Does nothing the second time.
@@ -150,12 +155,14 @@ void prepare_exec(Context& ctx);
 /// Strings of a list as a null-terminated array with `spare` empty places in front of the null.
 const char** string_array(Context& ctx, Ref list, uint64_t count, unsigned spare);
 
-// -- namespaces.cc -------------------------------------------------------------------------------------------------------
+// -- namespaces.cc
+// -------------------------------------------------------------------------------------------------------
 
 /// The maps are written or we joined: becomes root of the user namespace, without supplementary groups where possible.
 void become_namespace_root(Context& ctx);
 
-// -- the jobs ----------------------------------------------------------------------------------------------------------
+// -- the jobs
+// ----------------------------------------------------------------------------------------------------------
 
 /// Runs the steps of the Plan in order and does not come back.
 [[noreturn]] void run_steps(Context& ctx);
@@ -177,6 +184,8 @@ const T* blob(const PlanView& plan, Ref ref) {
 }
 
 /// The next string of a list.
-inline const char* next_text(const char* text) { return text + length_of(text) + 1; }
+inline const char* next_text(const char* text) {
+  return text + length_of(text) + 1;
+}
 
 }  // namespace gantry::init

@@ -79,13 +79,18 @@ long copy_entry(int from_dir, int to_dir, const char* name, int depth) {
   Stat object;
   if (const long there = stat_at(from_dir, name, &object, kAtSymlinkNofollow); there < 0) return there;
   switch (object.st_mode & kSIfmt) {
-    case kSIfreg: return copy_file(from_dir, to_dir, name, object);
-    case kSIfdir: return copy_directory(from_dir, to_dir, name, object, depth);
-    case kSIflnk: return copy_link(from_dir, to_dir, name, object);
+    case kSIfreg:
+      return copy_file(from_dir, to_dir, name, object);
+    case kSIfdir:
+      return copy_directory(from_dir, to_dir, name, object, depth);
+    case kSIflnk:
+      return copy_link(from_dir, to_dir, name, object);
     case kSIfifo:
     case kSIfchr:
-    case kSIfblk: return copy_node(to_dir, name, object);
-    default: return 0;  // a socket: bound to a process that is not here
+    case kSIfblk:
+      return copy_node(to_dir, name, object);
+    default:
+      return 0;  // a socket: bound to a process that is not here
   }
 }
 

@@ -140,14 +140,29 @@ void watch_hook(HookRun& run) {
 /// As Go prints the signals that hooks die of; others by number.
 void add_signal_words(TextBuilder& message, int signal) {
   switch (signal) {
-    case 1: message.add("hangup"); break;
-    case 2: message.add("interrupt"); break;
-    case 6: message.add("aborted"); break;
-    case kSigkill: message.add("killed"); break;
-    case 11: message.add("segmentation fault"); break;
-    case 13: message.add("broken pipe"); break;
-    case 15: message.add("terminated"); break;
-    default: message.add("signal ").add_number(static_cast<unsigned>(signal));
+    case 1:
+      message.add("hangup");
+      break;
+    case 2:
+      message.add("interrupt");
+      break;
+    case 6:
+      message.add("aborted");
+      break;
+    case kSigkill:
+      message.add("killed");
+      break;
+    case 11:
+      message.add("segmentation fault");
+      break;
+    case 13:
+      message.add("broken pipe");
+      break;
+    case 15:
+      message.add("terminated");
+      break;
+    default:
+      message.add("signal ").add_number(static_cast<unsigned>(signal));
   }
 }
 

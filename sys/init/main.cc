@@ -53,7 +53,9 @@ void step_umask(Context& ctx, const Step& step) {
   ctx.umask_given = true;
 }
 
-void step_place_fds(Context& ctx, const Step&) { prepare_exec(ctx); }
+void step_place_fds(Context& ctx, const Step&) {
+  prepare_exec(ctx);
+}
 
 struct Entry {
   Op op;
@@ -61,26 +63,46 @@ struct Entry {
 };
 
 constexpr Entry kSteps[] = {
-    {Op::kJoinCgroups, step_join_cgroups}, {Op::kUnshare, step_unshare},
-    {Op::kMaps, step_maps},                {Op::kTimeOffsets, step_time_offsets},
-    {Op::kResetAffinity, step_reset_affinity}, {Op::kSetsid, step_setsid},
-    {Op::kKeyring, step_keyring},          {Op::kLoopback, step_loopback},
-    {Op::kPropagation, step_propagation},  {Op::kRootfs, step_rootfs},
-    {Op::kMount, step_mount},              {Op::kMkdir, step_mkdir},
-    {Op::kDevice, step_device},            {Op::kSymlink, step_symlink},
-    {Op::kHooks, step_hooks},              {Op::kPivot, step_pivot},
-    {Op::kRootPropagation, step_propagation}, {Op::kConsole, step_console},
-    {Op::kSetAttr, step_set_attr},         {Op::kReadonlyPath, step_readonly_path},
-    {Op::kMaskedPath, step_masked_path},   {Op::kHostname, step_hostname},
-    {Op::kDomainname, step_domainname},    {Op::kSysctl, step_sysctl},
-    {Op::kApparmor, step_apparmor},        {Op::kUmask, step_umask},
-    {Op::kNoNewPrivs, step_no_new_privs},  {Op::kPidfdSocket, step_pidfd_socket},
-    {Op::kMkCwd, step_make_cwd},           {Op::kIdentity, step_identity},
-    {Op::kChdir, step_chdir},              {Op::kLookPath, step_look_path},
-    {Op::kSeccompAnnounce, step_seccomp_announce}, {Op::kReady, step_ready},
-    {Op::kSeccomp, step_seccomp},          {Op::kFinalCaps, step_final_caps},
-    {Op::kWaitStart, step_wait_start},     {Op::kStartHooks, step_start_hooks},
-    {Op::kPlaceFds, step_place_fds},       {Op::kExec, step_exec},
+    {Op::kJoinCgroups, step_join_cgroups},
+    {Op::kUnshare, step_unshare},
+    {Op::kMaps, step_maps},
+    {Op::kTimeOffsets, step_time_offsets},
+    {Op::kResetAffinity, step_reset_affinity},
+    {Op::kSetsid, step_setsid},
+    {Op::kKeyring, step_keyring},
+    {Op::kLoopback, step_loopback},
+    {Op::kPropagation, step_propagation},
+    {Op::kRootfs, step_rootfs},
+    {Op::kMount, step_mount},
+    {Op::kMkdir, step_mkdir},
+    {Op::kDevice, step_device},
+    {Op::kSymlink, step_symlink},
+    {Op::kHooks, step_hooks},
+    {Op::kPivot, step_pivot},
+    {Op::kRootPropagation, step_propagation},
+    {Op::kConsole, step_console},
+    {Op::kSetAttr, step_set_attr},
+    {Op::kReadonlyPath, step_readonly_path},
+    {Op::kMaskedPath, step_masked_path},
+    {Op::kHostname, step_hostname},
+    {Op::kDomainname, step_domainname},
+    {Op::kSysctl, step_sysctl},
+    {Op::kApparmor, step_apparmor},
+    {Op::kUmask, step_umask},
+    {Op::kNoNewPrivs, step_no_new_privs},
+    {Op::kPidfdSocket, step_pidfd_socket},
+    {Op::kMkCwd, step_make_cwd},
+    {Op::kIdentity, step_identity},
+    {Op::kChdir, step_chdir},
+    {Op::kLookPath, step_look_path},
+    {Op::kSeccompAnnounce, step_seccomp_announce},
+    {Op::kReady, step_ready},
+    {Op::kSeccomp, step_seccomp},
+    {Op::kFinalCaps, step_final_caps},
+    {Op::kWaitStart, step_wait_start},
+    {Op::kStartHooks, step_start_hooks},
+    {Op::kPlaceFds, step_place_fds},
+    {Op::kExec, step_exec},
 };
 
 constexpr bool is_in_order() {

@@ -9,9 +9,9 @@ struct Mounting {
   Context& ctx;
   const Step& step;
   const MountArgs& args;
-  const char* source;       ///< may be null
+  const char* source;  ///< may be null
   const char* destination;
-  int target = -1;          ///< O_PATH of the mount point
+  int target = -1;  ///< O_PATH of the mount point
   bool made_target = false;
 
   bool wants(uint32_t flag) const { return (args.flags & flag) != 0; }
@@ -39,7 +39,7 @@ void set_option(Context& ctx, int context, const char* option) {
   while (option[split] != '\0' && option[split] != '=') ++split;
   key.add(option, split);
   const bool has_value = option[split] == '=';
-  const long set = key.cut() ? -kEINVAL
+  const long set = key.cut()   ? -kEINVAL
                    : has_value ? configure(context, FSCONFIG_SET_STRING, key.get(), option + split + 1)
                                : configure(context, FSCONFIG_SET_FLAG, key.get(), nullptr);
   if (set >= 0) return;
@@ -52,8 +52,8 @@ struct SuperblockFlag {
   const char* name;
 };
 constexpr SuperblockFlag kSuperblockFlags[] = {
-    {kMsRdonly, "ro"},       {kMsSynchronous, "sync"}, {kMsDirsync, "dirsync"},
-    {kMsMandlock, "mand"},   {kMsLazytime, "lazytime"}, {kMsIVersion, "iversion"},
+    {kMsRdonly, "ro"},     {kMsSynchronous, "sync"},  {kMsDirsync, "dirsync"},
+    {kMsMandlock, "mand"}, {kMsLazytime, "lazytime"}, {kMsIVersion, "iversion"},
 };
 
 void set_options(const Mounting& mounting, int context) {
@@ -178,7 +178,8 @@ void guard_procfs(const Mounting& mounting, int mount) {
   if (starts_with(path, "/proc/")) return;  // by name: the engine has judged it
   Message message("\"");
   message.add(path);
-  if (!same_text(path, "/proc")) die(mounting.ctx, 0, message.add("\" cannot be mounted because it is inside /proc").get());
+  if (!same_text(path, "/proc"))
+    die(mounting.ctx, 0, message.add("\" cannot be mounted because it is inside /proc").get());
   if (statfs_fd(mount, &fs) < 0 || fs.type != kProcMagic)
     die(mounting.ctx, 0, message.add("\" cannot be mounted because it is not of type proc").get());
 }
@@ -187,8 +188,8 @@ void guard_procfs(const Mounting& mounting, int mount) {
 void open_target(Mounting& mounting, Make what) {
   Context& ctx = mounting.ctx;
   const unsigned mode = what == Make::kDirectory ? 0755 : 0644;
-  mounting.target = static_cast<int>(must(
-      ctx, make_in_root(ctx, mounting.destination, what, mode, &mounting.made_target), "mount point"));
+  mounting.target = static_cast<int>(
+      must(ctx, make_in_root(ctx, mounting.destination, what, mode, &mounting.made_target), "mount point"));
 }
 
 /// procfs and sysfs go only where no link has a say.

@@ -37,7 +37,9 @@ void become_namespace_root(Context& ctx) {
   if (uid < 0 && uid != -kEINVAL) must(ctx, uid, "setresuid");
 }
 
-void step_unshare(Context& ctx, const Step& step) { must(ctx, call(__NR_unshare, step.n[0]), "unshare"); }
+void step_unshare(Context& ctx, const Step& step) {
+  must(ctx, call(__NR_unshare, step.n[0]), "unshare");
+}
 
 void step_maps(Context& ctx, const Step&) {
   tell(ctx, Tag::kMapsPlease, 0);

@@ -34,7 +34,9 @@ bool HomeFinder::feed(const char* data, size_t size) {
   return found_;
 }
 
-bool HomeFinder::finish() { return found_ || take_line(); }
+bool HomeFinder::finish() {
+  return found_ || take_line();
+}
 
 bool HomeFinder::take_line() {
   const bool usable = !skip_;

@@ -6,8 +6,9 @@
 
 namespace gantry::init {
 
-/// Reads passwd(5) in pieces of any size and keeps one line. The first line with the uid wins; lines that are malformed,
-/// longer than kMaxLine or contain NUL count as absent. A uid is decimal digits only: never a name, a sign or a default.
+/// Reads passwd(5) in pieces of any size and keeps one line. The first line with the uid wins; lines that are
+/// malformed, longer than kMaxLine or contain NUL count as absent. A uid is decimal digits only: never a name, a sign
+/// or a default.
 class HomeFinder {
  public:
   static constexpr size_t kMaxLine = 4096;

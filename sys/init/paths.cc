@@ -1,4 +1,5 @@
-// Paths inside the rootfs: only by openat2 from the root fd, and what is missing is made by fd, one component at a time.
+// Paths inside the rootfs: only by openat2 from the root fd, and what is missing is made by fd, one component at a
+// time.
 #include "sys/init/context.h"
 
 namespace gantry::init {
@@ -135,8 +136,7 @@ int parent_in_root(Context& ctx, const char* path, const char** name) {
   size_t split = length_of(path);
   while (split > 0 && path[split - 1] != '/') --split;
   *name = path + split;
-  if (**name == '\0' || same_text(*name, ".") || same_text(*name, ".."))
-    die(ctx, 0, "the path does not end in a name");
+  if (**name == '\0' || same_text(*name, ".") || same_text(*name, "..")) die(ctx, 0, "the path does not end in a name");
   Text<kPathMax> directory;
   directory.add(path, split);
   if (directory.cut()) die(ctx, kENAMETOOLONG, "path");

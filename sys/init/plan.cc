@@ -28,7 +28,9 @@ uint32_t bounded_length(const char* text, uint32_t limit) {
   return size;
 }
 
-bool absent(Ref ref) { return ref.offset == 0 && ref.length == 0; }
+bool absent(Ref ref) {
+  return ref.offset == 0 && ref.length == 0;
+}
 
 bool inside(const Checker& check, Ref ref) {
   return ref.offset != 0 && ref.offset <= check.arena_size() && ref.length <= check.arena_size() - ref.offset;
@@ -43,7 +45,8 @@ void check_label(Checker& check, uint32_t label) {
 }
 
 void check_text(Checker& check, Ref ref) {
-  check.require(inside(check, ref) && ref.length < check.arena_size() - ref.offset, "plan: string outside of the arena");
+  check.require(inside(check, ref) && ref.length < check.arena_size() - ref.offset,
+                "plan: string outside of the arena");
   if (check.wrong != nullptr) return;
   check.require(bounded_length(check.bytes(ref.offset), ref.length + 1) == ref.length,
                 "plan: string of another length than it says");
@@ -199,8 +202,7 @@ void check_step(Checker& check, const Step& step) {
 
 /// A table of `count` entries of `each` bytes at `offset`.
 bool table_fits(const Header& header, uint32_t offset, uint32_t count, size_t each) {
-  return offset >= sizeof(Header) && offset % 8 == 0 && offset <= header.size &&
-         count <= (header.size - offset) / each;
+  return offset >= sizeof(Header) && offset % 8 == 0 && offset <= header.size && count <= (header.size - offset) / each;
 }
 
 const char* check_header(const Header& header, size_t size) {

@@ -5,29 +5,52 @@ namespace gantry::init {
 
 const char* errno_words(long err) {
   switch (err) {
-    case kEPERM: return "operation not permitted";
-    case kENOENT: return "no such file or directory";
-    case kESRCH: return "no such process";
-    case kEIO: return "input/output error";
-    case kE2BIG: return "argument list too long";
-    case kENOEXEC: return "exec format error";
-    case kEAGAIN: return "resource temporarily unavailable";
-    case kENOMEM: return "cannot allocate memory";
-    case kEACCES: return "permission denied";
-    case kEBUSY: return "device or resource busy";
-    case kEEXIST: return "file exists";
-    case kENODEV: return "no such device";
-    case kENOTDIR: return "not a directory";
-    case kEISDIR: return "is a directory";
-    case kEINVAL: return "invalid argument";
-    case kETXTBSY: return "text file busy";
-    case kENOSPC: return "no space left on device";
-    case kEROFS: return "read-only file system";
-    case kENAMETOOLONG: return "file name too long";
-    case kENOSYS: return "function not implemented";
-    case kELOOP: return "too many levels of symbolic links";
-    case kELIBBAD: return "accessing a corrupted shared library";
-    default: return nullptr;
+    case kEPERM:
+      return "operation not permitted";
+    case kENOENT:
+      return "no such file or directory";
+    case kESRCH:
+      return "no such process";
+    case kEIO:
+      return "input/output error";
+    case kE2BIG:
+      return "argument list too long";
+    case kENOEXEC:
+      return "exec format error";
+    case kEAGAIN:
+      return "resource temporarily unavailable";
+    case kENOMEM:
+      return "cannot allocate memory";
+    case kEACCES:
+      return "permission denied";
+    case kEBUSY:
+      return "device or resource busy";
+    case kEEXIST:
+      return "file exists";
+    case kENODEV:
+      return "no such device";
+    case kENOTDIR:
+      return "not a directory";
+    case kEISDIR:
+      return "is a directory";
+    case kEINVAL:
+      return "invalid argument";
+    case kETXTBSY:
+      return "text file busy";
+    case kENOSPC:
+      return "no space left on device";
+    case kEROFS:
+      return "read-only file system";
+    case kENAMETOOLONG:
+      return "file name too long";
+    case kENOSYS:
+      return "function not implemented";
+    case kELOOP:
+      return "too many levels of symbolic links";
+    case kELIBBAD:
+      return "accessing a corrupted shared library";
+    default:
+      return nullptr;
   }
 }
 

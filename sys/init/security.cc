@@ -34,16 +34,14 @@ long join_keyring(const Context& ctx, const char* name) {
   description[sizeof description - 1] = '\0';
   // A later exec must find the ring by its name: search for the user and, from another user namespace, for all.
   constexpr uint32_t kUserSearch = 0x80000, kOtherSearch = 0x8;
-  const uint32_t wanted =
-      parse_permissions(description) | kUserSearch | (ctx.in_user_ns ? kOtherSearch : 0);
+  const uint32_t wanted = parse_permissions(description) | kUserSearch | (ctx.in_user_ns ? kOtherSearch : 0);
   return call(__NR_keyctl, kKeyctlSetPerm, ring, wanted);
 }
 
 /// Every number below `number` is taken, so that the kernel's next fd is `number` and nothing else was ever there.
 void fill_below(Context& ctx, int number) {
   for (int fd = 3; fd < number; ++fd)
-    if (call(__NR_fcntl, fd, kFGetfd, 0) == -kEBADF)
-      must(ctx, duplicate_to(0, fd, kOCloexec), "dup3");
+    if (call(__NR_fcntl, fd, kFGetfd, 0) == -kEBADF) must(ctx, duplicate_to(0, fd, kOCloexec), "dup3");
 }
 
 }  // namespace
@@ -65,7 +63,9 @@ void step_apparmor(Context& ctx, const Step& step) {
   close_fd(file);
 }
 
-void step_no_new_privs(Context& ctx, const Step&) { must(ctx, prctl(kPrSetNoNewPrivs, 1), "prctl PR_SET_NO_NEW_PRIVS"); }
+void step_no_new_privs(Context& ctx, const Step&) {
+  must(ctx, prctl(kPrSetNoNewPrivs, 1), "prctl PR_SET_NO_NEW_PRIVS");
+}
 
 void step_seccomp_announce(Context& ctx, const Step& step) {
   // The number must be empty from now until the load, or the engine could fetch something else: so not one that a

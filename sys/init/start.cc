@@ -7,7 +7,8 @@ namespace {
 
 constexpr int kFDupfdCloexec = 1030, kXOk = 1;
 
-// -- looking for the program, with the words of Go's os/exec (CR-11) -----------------------------------------------------
+// -- looking for the program, with the words of Go's os/exec (CR-11)
+// -----------------------------------------------------
 
 /// 0 when `path` is something that we may execute.
 long check_executable(const char* path, bool& exists) {
@@ -49,7 +50,8 @@ bool has_slash(const char* name) {
   return *name == '/';
 }
 
-// -- what exec needs -----------------------------------------------------------------------------------------------------
+// -- what exec needs
+// -----------------------------------------------------------------------------------------------------
 
 /// HOME=DIR for the uid, from the container's own passwd: any trouble with that file means "/".
 void find_home(Context& ctx, uint32_t uid, TextBuilder& out) {

@@ -40,8 +40,12 @@ inline long raw_call(long number, long a, long b, long c, long d, long e, long f
 #endif
 }
 
-inline long word(const void* pointer) { return reinterpret_cast<long>(pointer); }
-inline long word(decltype(nullptr)) { return 0; }
+inline long word(const void* pointer) {
+  return reinterpret_cast<long>(pointer);
+}
+inline long word(decltype(nullptr)) {
+  return 0;
+}
 template <class T>
   requires(std::is_integral_v<T> || std::is_enum_v<T>)
 inline long word(T number) {
@@ -56,9 +60,13 @@ inline long raw_call(long number, long a, long b, long c) {
   return result;
 }
 #else
-inline long raw_call(long number, long a, long b, long c) { return raw_call(number, a, b, c, 0, 0, 0); }
+inline long raw_call(long number, long a, long b, long c) {
+  return raw_call(number, a, b, c, 0, 0, 0);
+}
 #endif
-inline long raw_call(long number, long a = 0, long b = 0) { return raw_call(number, a, b, 0); }
+inline long raw_call(long number, long a = 0, long b = 0) {
+  return raw_call(number, a, b, 0);
+}
 inline long raw_call(long number, long a, long b, long c, long d, long e = 0) {
   return raw_call(number, a, b, c, d, e, 0);
 }
@@ -71,13 +79,37 @@ inline long call(long number, Args... args) {
 
 // -- errno -----------------------------------------------------------------------------------------------------------
 enum Errno : int {
-  kEPERM = 1, kENOENT = 2, kESRCH = 3, kEINTR = 4, kEIO = 5, kE2BIG = 7, kENOEXEC = 8, kEBADF = 9, kEAGAIN = 11,
-  kENOMEM = 12, kEACCES = 13, kEBUSY = 16, kEEXIST = 17, kENODEV = 19, kENOTDIR = 20, kEISDIR = 21, kEINVAL = 22,
-  kENOTTY = 25, kETXTBSY = 26, kENOSPC = 28, kEROFS = 30, kENAMETOOLONG = 36, kENOSYS = 38, kELOOP = 40,
-  kELIBBAD = 80, kEOPNOTSUPP = 95, kEDQUOT = 122,
+  kEPERM = 1,
+  kENOENT = 2,
+  kESRCH = 3,
+  kEINTR = 4,
+  kEIO = 5,
+  kE2BIG = 7,
+  kENOEXEC = 8,
+  kEBADF = 9,
+  kEAGAIN = 11,
+  kENOMEM = 12,
+  kEACCES = 13,
+  kEBUSY = 16,
+  kEEXIST = 17,
+  kENODEV = 19,
+  kENOTDIR = 20,
+  kEISDIR = 21,
+  kEINVAL = 22,
+  kENOTTY = 25,
+  kETXTBSY = 26,
+  kENOSPC = 28,
+  kEROFS = 30,
+  kENAMETOOLONG = 36,
+  kENOSYS = 38,
+  kELOOP = 40,
+  kELIBBAD = 80,
+  kEOPNOTSUPP = 95,
+  kEDQUOT = 122,
 };
 
-// -- constants that the kernel headers only have together with conflicting types ----------------------------------------
+// -- constants that the kernel headers only have together with conflicting types
+// ----------------------------------------
 inline constexpr int kAtFdcwd = -100;
 inline constexpr int kAtSymlinkNofollow = 0x100;
 inline constexpr int kAtEaccess = 0x200;
@@ -99,9 +131,8 @@ inline constexpr uint32_t kSIfmt = 0170000, kSIfdir = 0040000, kSIfreg = 0100000
 inline constexpr unsigned long kMsRdonly = 1, kMsNosuid = 2, kMsNodev = 4, kMsNoexec = 8, kMsSynchronous = 16,
                                kMsMandlock = 64, kMsDirsync = 128, kMsNosymfollow = 256, kMsNoatime = 1024,
                                kMsNodiratime = 2048, kMsBind = 4096, kMsRec = 16384, kMsUnbindable = 1 << 17,
-                               kMsPrivate = 1 << 18, kMsSlave = 1 << 19, kMsShared = 1 << 20,
-                               kMsRelatime = 1 << 21, kMsIVersion = 1 << 23, kMsStrictatime = 1 << 24,
-                               kMsLazytime = 1 << 25;
+                               kMsPrivate = 1 << 18, kMsSlave = 1 << 19, kMsShared = 1 << 20, kMsRelatime = 1 << 21,
+                               kMsIVersion = 1 << 23, kMsStrictatime = 1 << 24, kMsLazytime = 1 << 25;
 inline constexpr int kMntDetach = 2;
 
 inline constexpr uint64_t kCloneVm = 0x100, kClonePidfd = 0x1000, kCloneParent = 0x8000, kCloneNewNs = 0x20000,
@@ -144,17 +175,26 @@ struct Dirent64 {
 
 using Stat = struct stat;
 
-// -- wrappers: only what is called from several places -------------------------------------------------------------------
+// -- wrappers: only what is called from several places
+// -------------------------------------------------------------------
 [[noreturn]] inline void exit_now(int code) {
   for (;;) call(__NR_exit_group, code);
 }
-inline long close_fd(long fd) { return call(__NR_close, fd); }
-inline long read_fd(int fd, void* data, size_t size) { return call(__NR_read, fd, data, size); }
-inline long write_fd(int fd, const void* data, size_t size) { return call(__NR_write, fd, data, size); }
+inline long close_fd(long fd) {
+  return call(__NR_close, fd);
+}
+inline long read_fd(int fd, void* data, size_t size) {
+  return call(__NR_read, fd, data, size);
+}
+inline long write_fd(int fd, const void* data, size_t size) {
+  return call(__NR_write, fd, data, size);
+}
 inline long open_at(int dir, const char* path, int flags, unsigned mode = 0) {
   return call(__NR_openat, dir, path, flags | kOCloexec, mode);
 }
-inline long stat_fd(int fd, Stat* out) { return call(__NR_fstat, fd, out); }
+inline long stat_fd(int fd, Stat* out) {
+  return call(__NR_fstat, fd, out);
+}
 inline long stat_at(int dir, const char* path, Stat* out, int flags) {
 #if defined(__NR_newfstatat)
   return call(__NR_newfstatat, dir, path, out, flags);
@@ -162,7 +202,9 @@ inline long stat_at(int dir, const char* path, Stat* out, int flags) {
   return call(__NR_fstatat, dir, path, out, flags);
 #endif
 }
-inline long statfs_fd(int fd, StatFs* out) { return call(__NR_fstatfs, fd, out); }
+inline long statfs_fd(int fd, StatFs* out) {
+  return call(__NR_fstatfs, fd, out);
+}
 inline long mount_call(const char* source, const char* target, const char* type, unsigned long flags,
                        const char* data) {
   return call(__NR_mount, source, target, type, flags, data);
@@ -180,14 +222,20 @@ inline long mount_setattr(int fd, unsigned flags, const struct mount_attr* attr)
 inline long prctl(int option, unsigned long a = 0, unsigned long b = 0, unsigned long c = 0, unsigned long d = 0) {
   return call(__NR_prctl, option, a, b, c, d);
 }
-inline long set_namespace(int fd, uint64_t flags) { return call(__NR_setns, fd, flags); }
+inline long set_namespace(int fd, uint64_t flags) {
+  return call(__NR_setns, fd, flags);
+}
 inline long close_range(unsigned first, unsigned last, unsigned flags) {
   return call(__NR_close_range, first, last, flags);
 }
 inline long poll_fds(PollFd* fds, unsigned count, const Timespec* limit) {
   return call(__NR_ppoll, fds, count, limit, nullptr, 0);
 }
-inline long signal_pidfd(int pidfd, int signal) { return call(__NR_pidfd_send_signal, pidfd, signal, nullptr, 0); }
-inline long duplicate_to(int from, int to, int flags) { return call(__NR_dup3, from, to, flags); }
+inline long signal_pidfd(int pidfd, int signal) {
+  return call(__NR_pidfd_send_signal, pidfd, signal, nullptr, 0);
+}
+inline long duplicate_to(int from, int to, int flags) {
+  return call(__NR_dup3, from, to, flags);
+}
 
 }  // namespace gantry::init

@@ -20,9 +20,13 @@ bool starts_with(const char* text, const char* prefix) {
   return true;
 }
 
-TextBuilder::TextBuilder(char* bytes, size_t room) : bytes_(bytes), room_(room) { bytes_[0] = '\0'; }
+TextBuilder::TextBuilder(char* bytes, size_t room) : bytes_(bytes), room_(room) {
+  bytes_[0] = '\0';
+}
 
-void TextBuilder::put(char byte) { add(&byte, 1); }
+void TextBuilder::put(char byte) {
+  add(&byte, 1);
+}
 
 TextBuilder& TextBuilder::add(const char* text, size_t size) {
   const size_t left = room_ - 1 - size_;
@@ -34,7 +38,9 @@ TextBuilder& TextBuilder::add(const char* text, size_t size) {
   return *this;
 }
 
-TextBuilder& TextBuilder::add(const char* text) { return add(text, length_of(text)); }
+TextBuilder& TextBuilder::add(const char* text) {
+  return add(text, length_of(text));
+}
 
 TextBuilder& TextBuilder::add_number(uint64_t number, unsigned base) {
   char digits[24];

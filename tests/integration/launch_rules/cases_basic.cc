@@ -78,7 +78,7 @@ RULE(init_is_a_child_of_the_caller) {
 volatile sig_atomic_t handled = 0;
 
 RULE(signals_to_init_do_not_fire_our_handlers) {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { handled = handled + 1; };
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);

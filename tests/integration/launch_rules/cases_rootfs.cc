@@ -157,7 +157,8 @@ RULE(a_device_gets_its_owner) {
   node.n[2] = 12;
   node.n[3] = 34;
   rig.step(init::Op::kPivot);
-  expect_equal(run_script(rig, "stat -c '%a %u %g %F' /dev/deep/er/x"), "640 12 34 character special file\n", "the node");
+  expect_equal(run_script(rig, "stat -c '%a %u %g %F' /dev/deep/er/x"), "640 12 34 character special file\n",
+               "the node");
 }
 
 RULE(bind_mounts_get_their_attributes) {
@@ -171,8 +172,9 @@ RULE(bind_mounts_get_their_attributes) {
   rig.bind(source, "/mapped", 0, init::kMountIdmap | init::kMountFromLauncher, "0 1000 10\n", "0 2000 10\n");
   rig.step(init::Op::kPivot);
   const std::string seen =
-      run_script(rig, "cat /new/place/file; touch /data/x 2>/dev/null || echo ro; grep ' /data ' /proc/mounts | grep -c "
-                      "'ro,nosuid'; stat -c '%u %g' /mapped/file");
+      run_script(rig,
+                 "cat /new/place/file; touch /data/x 2>/dev/null || echo ro; grep ' /data ' /proc/mounts | grep -c "
+                 "'ro,nosuid'; stat -c '%u %g' /mapped/file");
   std::filesystem::remove_all(source);
   expect_equal(seen, "content\nro\n1\n1000 2000\n", "what the container sees");
 }
@@ -205,8 +207,8 @@ RULE(a_tmpfs_inherits_mode_and_content) {
   begin_rootfs(rig);
   rig.mount("tmpfs", "tmpfs", "/up", MOUNT_ATTR_RDONLY, {}, init::kMountTmpCopyUp | init::kMountInheritMode);
   rig.step(init::Op::kPivot);
-  const std::string seen = run_script(
-      rig, "stat -c '%a %u %g' /up /up/sub/file; cat /up/link; touch /up/x 2>/dev/null || echo ro");
+  const std::string seen =
+      run_script(rig, "stat -c '%a %u %g' /up /up/sub/file; cat /up/link; touch /up/x 2>/dev/null || echo ro");
   std::filesystem::remove_all(rootfs + "/up");
   expect_equal(seen, "1751 0 0\n604 5 6\nold\nro\n", "the copied tree");
 }
@@ -254,8 +256,10 @@ RULE(sysctls_go_through_a_private_procfs) {
   rig.step(init::Op::kPivot);
   sysctl("net/ipv4/ip_forward", "1");
   sysctl("kernel/shmmni", "99");
-  const std::string seen = run_script(rig, "ls -A /proc/sys/net/ipv4; mount -t proc p /root && cat /root/sys/net/ipv4/ip_forward "
-                                           "/root/sys/kernel/shmmni");
+  const std::string seen =
+      run_script(rig,
+                 "ls -A /proc/sys/net/ipv4; mount -t proc p /root && cat /root/sys/net/ipv4/ip_forward "
+                 "/root/sys/kernel/shmmni");
   expect_equal(seen, "1\n99\n", "values in the container's namespaces");
 }
 
@@ -323,7 +327,8 @@ RULE(the_terminal_is_the_containers_own) {
   rig.start();
   std::string seen;
   char piece[512];
-  for (ssize_t got; (got = ::read(master.get(), piece, sizeof piece)) > 0;) seen.append(piece, static_cast<size_t>(got));
+  for (ssize_t got; (got = ::read(master.get(), piece, sizeof piece)) > 0;)
+    seen.append(piece, static_cast<size_t>(got));
   expect_equal(rig.wait(), 0, "exit status (" + seen + ")");
   expect_equal(seen, "/dev/pts/0\r\n1000 88:0\r\n10 110\r\nx\r\n", "what the program sees");
 }
@@ -336,7 +341,8 @@ RULE(a_fake_terminal_is_refused) {
     rig.step(init::Op::kPivot);
     Console console;
     add_console(rig, console, 0, 0);
-    expect_equal(first_error(rig), "/dev/pts of the container is not a devpts: a terminal needs one in mounts", "error");
+    expect_equal(first_error(rig), "/dev/pts of the container is not a devpts: a terminal needs one in mounts",
+                 "error");
   }
   std::filesystem::remove(rootfs + "/dev/console");
   relink("/etc/made-by-console", rootfs + "/dev/console");
@@ -408,7 +414,8 @@ RULE(exec_enters_a_user_namespace) {
   rig.finish({"sleep", "100"});
   rig.launch();
   rig.until(init::Tag::kMapsPlease);
-  for (const char* file : {"/uid_map", "/gid_map"}) write_file("/proc/" + std::to_string(rig.pid()) + file, "0 100000 65536\n");
+  for (const char* file : {"/uid_map", "/gid_map"})
+    write_file("/proc/" + std::to_string(rig.pid()) + file, "0 100000 65536\n");
   rig.send(init::Tag::kGo);
   rig.commit();
   const std::string created = exec_into(rig, kUsual | CLONE_NEWUSER | CLONE_NEWCGROUP, {"id"});
@@ -451,7 +458,8 @@ RULE(namespaces_are_joined_by_path) {
   rig.mount("proc", "proc", "/proc", 0, {});
   rig.bind(source, "/tmp/shared", 0, init::kMountFromLauncher | init::kMountIdmap);
   rig.step(init::Op::kPivot);
-  const std::string seen = run_script(rig, "cat /proc/sys/kernel/hostname /tmp/shared/file; id -u; readlink /proc/self/ns/net");
+  const std::string seen =
+      run_script(rig, "cat /proc/sys/kernel/hostname /tmp/shared/file; id -u; readlink /proc/self/ns/net");
   std::filesystem::remove_all(source);
   expect_equal(seen, "shared\nbrokered\n0\n" + read_link(ns + "net") + "\n", "what the container sees");
 }

@@ -28,7 +28,8 @@ void write_maps(pid_t pid) {
   write_file(proc + "/gid_map", kMap);
 }
 
-/// What a process with root's uid and the capabilities `caps` alone may learn about `pid`: errno of reading its exe link.
+/// What a process with root's uid and the capabilities `caps` alone may learn about `pid`: errno of reading its exe
+/// link.
 int peek(pid_t pid, uint32_t caps) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -50,7 +51,8 @@ class Cgroups {
  public:
   Cgroups() {
     name_ = "/gantry-test/launch-rules-" + std::to_string(::getpid());
-    for (const char* controller : {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"}) {
+    for (const char* controller :
+         {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"}) {
       const std::string top = std::string("/sys/fs/cgroup/") + controller;
       if (::access((top + "/tasks").c_str(), F_OK) == 0) tops_.push_back(top);
     }

@@ -39,9 +39,9 @@ init::Step& add_filter(Rig& rig, const std::vector<sock_filter>& filter) {
 }
 
 const std::vector<int> kNotNeededForExec = {
-    SYS_sendmsg, SYS_recvmsg, SYS_sendto, SYS_write,  SYS_close,  SYS_dup3,        SYS_dup2,   SYS_openat,
-    SYS_openat2, SYS_fcntl,   SYS_ppoll,  SYS_prctl,  SYS_futex,  SYS_close_range, SYS_seccomp, SYS_setresuid,
-    SYS_fstat,   SYS_mmap,    SYS_ioctl,  SYS_umask,  SYS_getcwd, SYS_chdir,       SYS_newfstatat};
+    SYS_sendmsg, SYS_recvmsg, SYS_sendto, SYS_write, SYS_close,  SYS_dup3,        SYS_dup2,      SYS_openat,
+    SYS_openat2, SYS_fcntl,   SYS_ppoll,  SYS_prctl, SYS_futex,  SYS_close_range, SYS_seccomp,   SYS_setresuid,
+    SYS_fstat,   SYS_mmap,    SYS_ioctl,  SYS_umask, SYS_getcwd, SYS_chdir,       SYS_newfstatat};
 
 }  // namespace
 
@@ -101,7 +101,9 @@ RULE(the_seccomp_listener_appears_where_it_was_announced) {
   rig.launch();
   const Message announced = rig.until(init::Tag::kSeccompFd);
   const auto number = static_cast<int>(announced.frame.arg);
-  const auto fetch = [&] { return sys::Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, rig.pidfd().get(), number, 0))); };
+  const auto fetch = [&] {
+    return sys::Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, rig.pidfd().get(), number, 0)));
+  };
   expect(!fetch() && errno == EBADF, "nothing is there before the filter is loaded");
   rig.until(init::Tag::kReady);
   expect(!fetch() && errno == EBADF, "nothing is there before Commit");
@@ -171,7 +173,8 @@ RULE(a_filter_that_cannot_be_loaded_stops_the_program) {
   expect_equal(rig.errors(), "linux.seccomp: seccomp: permission denied\n", "stderr");
 }
 
-// -- what is said ----------------------------------------------------------------------------------------------------------
+// -- what is said
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -196,7 +199,8 @@ RULE(a_missing_program_has_gos_words) {
   const std::string plain = rootfs + "/tmp/plain";
   write_file(plain, "x");
   expect_equal(lookup_error(rootfs, "nothing"), "exec: \"nothing\": executable file not found in $PATH", "in PATH");
-  expect_equal(lookup_error(rootfs, "/nothing"), "exec: \"/nothing\": stat /nothing: no such file or directory", "absent");
+  expect_equal(lookup_error(rootfs, "/nothing"), "exec: \"/nothing\": stat /nothing: no such file or directory",
+               "absent");
   expect_equal(lookup_error(rootfs, "/tmp/plain"), "exec: \"/tmp/plain\": permission denied", "not executable");
   expect_equal(lookup_error(rootfs, "/tmp"), "exec: \"/tmp\": is a directory", "directory");
 }
@@ -237,7 +241,8 @@ struct HookResult {
   std::string out, fifo;
 };
 
-HookResult run_hooks(const std::string& rootfs, const std::vector<std::vector<std::string>>& hooks, uint32_t timeout_ms) {
+HookResult run_hooks(const std::string& rootfs, const std::vector<std::vector<std::string>>& hooks,
+                     uint32_t timeout_ms) {
   Rig rig(rootfs);
   usual_start(rig);
   rig.default_rootfs();
@@ -262,8 +267,8 @@ HookResult run_hooks(const std::string& rootfs, const std::vector<std::vector<st
 }  // namespace
 
 RULE(start_hooks_run_in_order_with_the_state_on_stdin) {
-  const HookResult result =
-      run_hooks(rootfs, {{"/bin/sh", "-c", "cat > /tmp/hook"}, {"/bin/sh", "-c", "echo two >> /tmp/hook; echo noise"}}, 5000);
+  const HookResult result = run_hooks(
+      rootfs, {{"/bin/sh", "-c", "cat > /tmp/hook"}, {"/bin/sh", "-c", "echo two >> /tmp/hook; echo noise"}}, 5000);
   expect_equal(result.status, 0, "exit status");
   expect_equal(result.out, "{\"id\":\"x\"}two\n", "what the hooks left");
   expect_equal(result.fifo, "", "status");
@@ -272,10 +277,11 @@ RULE(start_hooks_run_in_order_with_the_state_on_stdin) {
 RULE(a_failing_start_hook_stops_the_program) {
   const HookResult failing = run_hooks(rootfs, {{"/bin/true"}, {"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}}, 0);
   expect_equal(failing.status, 255, "exit status");
-  expect_equal(failing.fifo,
-               "error running startContainer hook #1: exit status 3, stdout: out\n, stderr: err\n", "text");
+  expect_equal(failing.fifo, "error running startContainer hook #1: exit status 3, stdout: out\n, stderr: err\n",
+               "text");
   const HookResult missing = run_hooks(rootfs, {{"/no/hook"}}, 0);
-  expect_equal(missing.fifo, "error running startContainer hook #0: fork/exec /no/hook: no such file or directory", "text");
+  expect_equal(missing.fifo, "error running startContainer hook #0: fork/exec /no/hook: no such file or directory",
+               "text");
   const HookResult killed = run_hooks(rootfs, {{"/bin/sh", "-c", "kill -9 $$"}}, 0);
   expect_equal(killed.fifo, "error running startContainer hook #0: signal: killed, stdout: , stderr: ", "text");
 }
@@ -293,7 +299,8 @@ RULE(a_hook_that_leaves_a_daemon_does_not_hold_up_the_start) {
 
 RULE(home_comes_from_the_containers_passwd) {
   write_file(rootfs + "/etc/passwd", "bad\nroot:x:0:0:root:/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n");
-  for (const auto& [uid, home] : std::vector<std::pair<uint32_t, std::string>>{{0, "/root"}, {1000, "/home/u"}, {7, "/"}}) {
+  for (const auto& [uid, home] :
+       std::vector<std::pair<uint32_t, std::string>>{{0, "/root"}, {1000, "/home/u"}, {7, "/"}}) {
     Rig rig(rootfs);
     usual_start(rig);
     rig.default_rootfs();
@@ -342,7 +349,8 @@ RULE(a_missing_cwd_is_named) {
   rig.exec({"/bin/true"});
   rig.launch();
   rig.expect_tag(init::Tag::kBorn);
-  expect_equal(rig.receive().text(), "chdir to cwd (\"/none\") set in config.json failed: no such file or directory", "error");
+  expect_equal(rig.receive().text(), "chdir to cwd (\"/none\") set in config.json failed: no such file or directory",
+               "error");
 }
 
 RULE(an_unmapped_uid_is_named) {
@@ -355,7 +363,8 @@ RULE(an_unmapped_uid_is_named) {
   rig.exec({"/bin/true"});
   rig.launch();
   rig.until(init::Tag::kMapsPlease);
-  for (const char* file : {"/uid_map", "/gid_map"}) write_file("/proc/" + std::to_string(rig.pid()) + file, "0 100000 65536\n");
+  for (const char* file : {"/uid_map", "/gid_map"})
+    write_file("/proc/" + std::to_string(rig.pid()) + file, "0 100000 65536\n");
   rig.send(init::Tag::kGo);
   expect_equal(rig.receive().text(), "cannot setuid to unmapped uid 5000000 in user namespace", "error");
 }

@@ -1,4 +1,5 @@
-// launch_rules --list | CASE ROOTFS: one launch rule of design and one process, so that a case can change what it likes.
+// launch_rules --list | CASE ROOTFS: one launch rule of design and one process, so that a case can change what it
+// likes.
 #include <cstdio>
 #include <cstring>
 

@@ -23,7 +23,9 @@ namespace {
 
 constexpr int kPidfdType = 3;  // P_PIDFD, which glibc 2.36 has only as an enumerator of idtype_t
 
-[[noreturn]] void failed_errno(const std::string& what) { failed(what + ": " + std::string(errno_name(errno))); }
+[[noreturn]] void failed_errno(const std::string& what) {
+  failed(what + ": " + std::string(errno_name(errno)));
+}
 
 bool readable(int fd, int wait_ms) {
   pollfd ready{fd, POLLIN, 0};
@@ -38,7 +40,9 @@ sys::Fd memfd(const std::string& content) {
 
 }  // namespace
 
-void failed(const std::string& text) { throw Failed{text}; }
+void failed(const std::string& text) {
+  throw Failed{text};
+}
 void expect(bool holds, const std::string& text) {
   if (!holds) failed(text);
 }
@@ -126,7 +130,9 @@ Rig::~Rig() {
   ::rmdir(directory_.c_str());
 }
 
-init::Step& Rig::step(init::Op op, std::string_view label) { return plan.step(op, label); }
+init::Step& Rig::step(init::Op op, std::string_view label) {
+  return plan.step(op, label);
+}
 
 init::Step& Rig::step(init::Op op, std::string_view label, std::string_view first) {
   const init::Ref ref = plan.text(first);
@@ -178,7 +184,7 @@ void Rig::default_rootfs() {
   mount("mqueue", "mqueue", "/dev/mqueue", kSafe, {});
   mount("sysfs", "sysfs", "/sys", kSafe | MOUNT_ATTR_RDONLY, {}, init::kMountRealDirectory);
   const std::vector<std::tuple<std::string, unsigned, unsigned>> devices = {
-      {"/dev/null", 1, 3}, {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+      {"/dev/null", 1, 3}, {"/dev/zero", 1, 5},   {"/dev/full", 1, 7},
       {"/dev/tty", 5, 0},  {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}};
   for (const auto& [path, major, minor] : devices) {
     init::Step& made = step(init::Op::kDevice, path, path);
@@ -194,7 +200,8 @@ void Rig::default_rootfs() {
   step(init::Op::kPivot);
   for (const char* path : {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"})
     step(init::Op::kReadonlyPath, path, path);
-  for (const char* path : {"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/none"})
+  for (const char* path :
+       {"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/none"})
     step(init::Op::kMaskedPath, path, path);
 }
 
@@ -278,6 +285,9 @@ void Rig::launch() {
   if (!bytes) failed("plan: " + bytes.error().text);
   init::PlanView view;
   if (const char* wrong = init::open_plan(bytes->data(), bytes->size(), &view)) failed(wrong);
+  // Seeds for fuzz/corpus/plan.
+  if (const char* directory = std::getenv("LAUNCH_RULES_PLANS"))
+    write_file(std::string(directory) + "/" + std::to_string(std::hash<std::string>{}(*bytes)), *bytes);
   const sys::Fd plan_fd = memfd(*bytes);
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) failed_errno("socketpair");

@@ -78,7 +78,8 @@ class Rig {
   void default_rootfs_in_user_namespace();
   void identity(uint32_t uid, uint32_t gid, uint64_t caps, uint32_t flags = 0);
   /// kIdentity to kExec; with `fifo` the program waits for start().
-  void finish(const std::vector<std::string>& argv, bool fifo = true, const std::vector<std::string>& env = {"PATH=/bin"});
+  void finish(const std::vector<std::string>& argv, bool fifo = true,
+              const std::vector<std::string>& env = {"PATH=/bin"});
   void exec(const std::vector<std::string>& argv, const std::vector<std::string>& env = {"PATH=/bin"});
   void ready_and_wait() {
     ready_and_wait_after([] {});
@@ -139,13 +140,17 @@ std::vector<Case>& cases();
 struct Register {
   Register(const char* name, void (*run)(const std::string&)) { cases().push_back({name, run}); }
 };
-#define RULE(name)                                             \
-  static void rule_##name(const std::string& rootfs);          \
+#define RULE(name)                                                            \
+  static void rule_##name(const std::string& rootfs);                         \
   static const ::gantry::rules::Register register_##name(#name, rule_##name); \
   static void rule_##name([[maybe_unused]] const std::string& rootfs)
 
-inline std::string shown(const std::string& text) { return text; }
-inline std::string shown(const char* text) { return text; }
+inline std::string shown(const std::string& text) {
+  return text;
+}
+inline std::string shown(const char* text) {
+  return text;
+}
 template <class T>
   requires std::is_arithmetic_v<T>
 inline std::string shown(T number) {
