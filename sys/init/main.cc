@@ -147,17 +147,23 @@ void run_steps(Context& ctx) {
   exit_now(0);  // a Plan without a program (LC-09)
 }
 
-}  // namespace gantry::init
+namespace {
 
-void gantry_start(long* stack) {
-  using namespace gantry::init;  // NOLINT: the one function outside of it
-  const long argc = stack[0];
-  auto** argv = reinterpret_cast<const char**>(stack + 1);
-  long* environment = stack + 1 + argc + 1;
-  while (*environment != 0) ++environment;
-  seed_guard(environment + 1);
+[[noreturn]] __attribute__((no_stack_protector)) void start(long argc, const char** argv, const long* auxiliary) {
+  seed_guard(auxiliary);
   if (argc != 2 || !same_text(argv[1], "launch")) exit_now(2);
   Context ctx;
   reset_context(ctx);
   run_launcher(ctx);
+}
+
+}  // namespace
+}  // namespace gantry::init
+
+void gantry_start(long* stack) {
+  const long argc = stack[0];
+  auto** argv = reinterpret_cast<const char**>(stack + 1);
+  long* environment = stack + 1 + argc + 1;
+  while (*environment != 0) ++environment;
+  gantry::init::start(argc, argv, environment + 1);
 }
