@@ -87,9 +87,10 @@ bool run_v1(const DeviceWrites& writes, const Request& request) {
     if (std::string_view(major) != "*" && std::stoul(major) != request.major) continue;
     if (std::string_view(minor) != "*" && std::stoul(minor) != request.minor) continue;
     const std::string_view has(access);
-    const unsigned bits = (has.find('m') != has.npos ? kDeviceMknod : 0u) |
-                          (has.find('r') != has.npos ? kDeviceRead : 0u) |
-                          (has.find('w') != has.npos ? kDeviceWrite : 0u);
+    unsigned bits = 0;
+    if (has.find('m') != has.npos) bits |= kDeviceMknod;
+    if (has.find('r') != has.npos) bits |= kDeviceRead;
+    if (has.find('w') != has.npos) bits |= kDeviceWrite;
     if (writes.allow_first ? (bits & request.access) != 0 : (request.access & ~bits) == 0) return !writes.allow_first;
   }
   return writes.allow_first;
@@ -126,7 +127,10 @@ TEST_CASE("the runtime's rules come after the config's") {
 }
 
 TEST_CASE("rules that mean nothing are named") {
-  const auto error = [](DeviceRule one) { return device_permissions({one}).error().text; };
+  const auto error = [](DeviceRule one) {
+    const std::vector<DeviceRule> rules(1, one);
+    return device_permissions(rules).error().text;
+  };
   CHECK(error({true, 'c', 1, 3, false, false, false}) == "device access at 0 field cannot be empty");
   CHECK(error({true, 'x', 1, 3, true, true, true}) == "linux.resources.devices[0].type: \"x\" is not a, b or c");
   CHECK(error({true, 'c', -2, 3, true, true, true}) == "linux.resources.devices[0].major: -2 is not a device number");
