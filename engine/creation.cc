@@ -189,8 +189,8 @@ Result<LaunchRequest> Creation::plan() {
     context.extra_env.emplace_back(kNotifyEnv);
     context.notify_dir = cat(env_.store.path_of(record_.id), "/", kNotifyDir);
   }
-  context.seccomp.bpf = std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()),
-                                         seccomp_.bpf.size() * sizeof(sock_filter));
+  context.seccomp.bpf =
+      std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()), seccomp_.bpf.size() * sizeof(sock_filter));
   context.seccomp.flags = seccomp_.flags;
   context.seccomp.listener = seccomp_.listener;
   if (!spec.hooks.start_container.empty())
@@ -264,7 +264,8 @@ io::Task<Result<>> Creation::attempt() {
   Result<sys::Child> launched = co_await launch(env_, std::move(request), *this);
   if (!launched && cgroup_ && cgroup_->oom_kills() > 0)
     co_return forward(std::move(launched), "container init was OOM-killed (memory limit too low?)");
-  if (!launched) co_return forward(std::move(launched), "unable to start container process: error during container init");
+  if (!launched)
+    co_return forward(std::move(launched), "unable to start container process: error during container init");
   init_ = std::move(*launched);
   if (request_.options.pid_file.empty()) co_return Result<>();
   co_return sys::write_pid_file(request_.options.pid_file, init_.pid);
@@ -296,7 +297,8 @@ io::Task<Result<Created>> Creation::run() {
   Result<> made = claim();
   if (made) made = co_await attempt();
   if (!made) {
-    co_await undo();
+    io::Task<> undoing = undo();
+    co_await io::shield(std::move(undoing));
     co_return forward(std::move(made));
   }
   Created created{std::move(*dir_), std::move(record_), std::move(bundle_->spec), std::move(init_)};

@@ -53,14 +53,17 @@ io::Task<Result<>> handle(Launching& now, SyncEvent event) {
       Result<> sent = co_await now.dialogue.send(loop, init::Tag::kGo);
       co_return sent;
     }
-    case SyncAction::kNoteListener: now.listener = static_cast<int>(event.arg); co_return Result<>();
+    case SyncAction::kNoteListener:
+      now.listener = static_cast<int>(event.arg);
+      co_return Result<>();
     case SyncAction::kCommit: {
       GANTRY_CO_TRY(co_await now.handler.ready(now.process));
       GANTRY_CO_TRY(co_await now.dialogue.send(loop, init::Tag::kCommit));
       Result<> done = co_await now.handler.committed(now.process, now.listener);
       co_return done;
     }
-    default: co_return fail("sync protocol: unexpected event");
+    default:
+      co_return fail("sync protocol: unexpected event");
   }
 }
 
@@ -105,16 +108,24 @@ io::Task<Error> abandon(Launching& now, Error why) {
 
 }  // namespace
 
-io::Task<Result<>> LaunchHandler::spawned(Dialogue& dialogue) { co_return Result<>(); }
-Result<> LaunchHandler::born(const sys::Child& process) { return {}; }
+io::Task<Result<>> LaunchHandler::spawned(Dialogue& dialogue) {
+  co_return Result<>();
+}
+Result<> LaunchHandler::born(const sys::Child& process) {
+  return {};
+}
 Result<> LaunchHandler::write_maps(const sys::Child& process) {
   return fail("sync protocol: MapsPlease without a user namespace");
 }
 io::Task<Result<>> LaunchHandler::run_hooks(init::HookPoint point, const sys::Child& process) {
   co_return fail("sync protocol: HooksPlease without hooks");
 }
-io::Task<Result<>> LaunchHandler::ready(const sys::Child& process) { co_return Result<>(); }
-io::Task<Result<>> LaunchHandler::committed(const sys::Child& process, int listener) { co_return Result<>(); }
+io::Task<Result<>> LaunchHandler::ready(const sys::Child& process) {
+  co_return Result<>();
+}
+io::Task<Result<>> LaunchHandler::committed(const sys::Child& process, int listener) {
+  co_return Result<>();
+}
 
 io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandler& handler) {
   GANTRY_CO_LET(const sys::Fd plan, memfd_with("gantry-plan", request.plan));
@@ -129,10 +140,13 @@ io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandl
   Launching now{env, handler, std::move(dialogue), std::move(launcher), sys::Child(), -1};
   Result<> talked = co_await converse(now);
   if (!talked) {
-    Error why = co_await abandon(now, std::move(talked).error());
+    // Also when we were cancelled: what was started must not stay.
+    io::Task<Error> undone = abandon(now, std::move(talked).error());
+    Error why = co_await io::shield(std::move(undone));
     co_return std::unexpected(std::move(why));
   }
-  Result<> reaped = co_await reap_launcher(now);
+  io::Task<Result<>> reaping = reap_launcher(now);
+  Result<> reaped = co_await io::shield(std::move(reaping));
   if (!reaped) co_return forward(std::move(reaped));
   co_return std::move(now.process);
 }

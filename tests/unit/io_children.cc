@@ -45,12 +45,18 @@ struct Work {
 Result<sys::Fd> start(const Work& work) {
   int pidfd = -1;
   clone_args args{};
-  args.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND;  // else a signal to the child is written to the parent's uv pipe
+  args.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND;  // the parent's handlers are not for the child
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   const long pid = ::syscall(SYS_clone3, &args, sizeof args);
   if (pid < 0) return fail_errno(errno, "clone3");
-  if (pid == 0) child_main(work);
+  if (pid == 0) {
+    // The parent's Signals have blocked what the child is to die of.
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    child_main(work);
+  }
   return sys::Fd(pidfd);
 }
 
