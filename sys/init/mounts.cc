@@ -129,6 +129,8 @@ int fallback_mount(const Mounting& mounting, long err) {
 }
 
 int filesystem_mount(Mounting& mounting) {
+  if (needs_classic_mount(mounting.ctx, mounting.args))
+    return classic_mount(mounting.ctx, mounting.args, mounting.source, mounting.target);
   const long mount = create_filesystem(mounting);
   if (mount < 0) return fallback_mount(mounting, -mount);
   const int fd = static_cast<int>(mount);

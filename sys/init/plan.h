@@ -23,7 +23,8 @@ inline constexpr int kFirstSlot = 5;
 inline constexpr int kNoSlot = -1;
 
 /// A piece of the arena. Strings are NUL-terminated, `length` does not count that NUL. A list of strings is its
-/// strings with their NULs, one after the other; the number stands beside it. offset 0, length 0 = absent.
+/// strings with their NULs, one after the other, all counted by `length`; the number stands beside it. offset 0,
+/// length 0 = absent.
 struct Ref {
   uint32_t offset;
   uint32_t length;
@@ -42,8 +43,8 @@ enum HeaderFlags : uint32_t {
 };
 
 /// One namespace to join by path, opened by the launcher. `clone_flag` is passed to setns(2), so that a file of the
-/// wrong type fails. The launcher opens all first; pid and those of the joined user namespace come after the user
-/// namespace if the first try gave EPERM; mount and cgroup are joined by the clone (see join_order in launch).
+/// wrong type fails. The launcher opens all first and joins before the clone: the user namespace last, and after it what
+/// gave EPERM before. Only a cgroup namespace waits for the clone, when that enters cgroup_slot.
 struct Join {
   uint32_t clone_flag;
   uint32_t label;  ///< arena offset of a NUL-terminated label for errors, e.g. "linux.namespaces[2] /run/netns/a"
@@ -59,7 +60,7 @@ struct Header {
   uint64_t clone_flags;   ///< CLONE_NEW* for clone3 (never CLONE_NEWTIME, see Op::kTimeOffsets)
   int32_t cgroup_slot;    ///< cgroup v2 directory for CLONE_INTO_CGROUP, or kNoSlot
   int32_t target_slot;    ///< pidfd of the container's init whose namespaces are joined (exec, createContainer), or kNoSlot
-  uint64_t target_flags;  ///< CLONE_NEW* to join from target_slot: mount and cgroup after the clone, the rest before
+  uint64_t target_flags;  ///< CLONE_NEW* to join from target_slot before the clone (cgroup after it with cgroup_slot)
   uint32_t slot_count;    ///< fds passed from kFirstSlot on
   uint32_t join_offset, join_count;
   uint32_t step_offset, step_count;
@@ -72,7 +73,8 @@ struct Header {
 enum class Op : uint16_t {
   kInvalid = 0,
   // -- before the rootfs -------------------------------------------------------------------------------------------
-  kJoinCgroups,   ///< wait for Tag::kCgroup, write "0" to each received fd (v1 `tasks`), close them
+  kJoinCgroups,   ///< wait for Tag::kCgroup, write "0" to each received fd (v1 `tasks`), close them; nothing when the clone
+                  ///< has entered cgroup_slot
   kUnshare,       ///< n[0] = CLONE_NEW* flags (cgroup namespace on v1: after joining)
   kMaps,          ///< send kMapsPlease, wait for kGo; then become uid 0, gid 0 of the new namespace, no groups
   kTimeOffsets,   ///< unshare(NEWTIME), write s[0] to timens_offsets, enter by setns
@@ -94,7 +96,7 @@ enum class Op : uint16_t {
   kConsole,       ///< open a pty of the container's devpts, n[0] = console socket slot, n[1] = rows, n[2] = columns,
                   ///< n[3] = uid of the owner; send the master, make the slave stdio and controlling tty;
                   ///< kStepBind: bind it on /dev/console
-  kSetAttr,       ///< mount_setattr on kept mount n[2] (index) or, when n[2] = ~0, on "/": set n[0], clear n[1]; kStepRecursive
+  kSetAttr,       ///< mount_setattr on kept mount n[2] (its `keep` - 1) or, when n[2] = ~0, on "/": set n[0], clear n[1]; kStepRecursive
   kReadonlyPath,  ///< s[0] in-root: bind on itself, read-only; a missing one is fine
   kMaskedPath,    ///< s[0] in-root: hidden by the host's /dev/null (opened before the pivot) or an empty read-only tmpfs; missing is fine
   kHostname,      ///< s[0]
@@ -108,11 +110,13 @@ enum class Op : uint16_t {
   kIdentity,      ///< s[0] -> IdentityArgs: bounding set, groups, gid, uid, capabilities, stdio ownership; see keep_sys_admin
   kChdir,         ///< s[0] = cwd: as root first when kIdentity is still to come, again as user; then getcwd must lie inside the root
   kLookPath,      ///< s[0] = args[0], s[1] = PATH of the container's env or empty: remember the executable, errors as CR-11
-  kSeccompAnnounce, ///< free fd n[0] and send kSeccompFd(n[0]): the listener will appear there
-  kReady,         ///< send kReady, wait for kCommit, close the sync socket
+  kSeccompAnnounce, ///< send kSeccompFd(N): the listener will appear there; N is the first number from n[0] on that is
+                  ///< and stays free until then
+  kReady,         ///< send kReady, wait for kCommit, close the sync socket (a hook: keep it until the exec)
   kSeccomp,       ///< s[0] = array of sock_filter, n[0] = SECCOMP_FILTER_FLAG_*, n[1] = fd number for the listener (with kStepListener)
   kFinalCaps,     ///< drop the CAP_SYS_ADMIN kept by kIdentity for a filter without no_new_privs
   kWaitStart,     ///< n[0] = slot of exec.fifo (O_RDWR): block until `start` writes; n[1] = slot of the status fifo (O_RDWR)
+                  ///< or kNoSlot. An exec with a listener needs it too (a pipe): execve would close the listener
   kStartHooks,    ///< s[0] -> n[0] HookArgs: run startContainer hooks one after the other
   kPlaceFds,      ///< n[0] = first slot, n[1] = count: move to 3, 4, ... for the program; all else is closed
   kExec,          ///< s[0] = argv list, n[0] = argc, s[1] = env list, n[1] = envc; kStepNeedHome: add HOME from /etc/passwd of uid n[2];

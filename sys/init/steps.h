@@ -52,6 +52,14 @@ void step_look_path(Context& ctx, const Step& step);
 void step_wait_start(Context& ctx, const Step& step);
 void step_exec(Context& ctx, const Step& step);
 
+// classic_mount.cc
+/// True when an option is too long for fsconfig(2).
+bool needs_classic_mount(const Context& ctx, const MountArgs& args);
+
+/// The file system of `args` as a detached mount with its attributes, made by mount(2) in a private directory that covers
+/// `target` for a moment.
+int classic_mount(Context& ctx, const MountArgs& args, const char* source, int target);
+
 // copyup.cc
 /// Copies what lies below `from` into the (detached, empty) mount `to`: owners, modes, times' owners aside, xattrs.
 /// Returns a negative errno on failure.

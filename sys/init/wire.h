@@ -16,7 +16,8 @@ inline constexpr size_t kFrameText = 480;
 enum class Tag : uint16_t {
   kInvalid = 0,
   // launcher or init -> engine
-  kBorn = 1,          ///< launcher: arg = pid of init in the launcher's pid namespace, one fd = its pidfd
+  kBorn = 1,          ///< launcher: arg = pid of init in the launcher's pid namespace, one fd = its pidfd; err = why an
+                      ///< exec could not be born in its cgroup (0: it was), then kCgroup with `cgroup.procs` is due
   kMapsPlease = 2,    ///< init: write uid_map and gid_map of the born pid
   kHooksPlease = 3,   ///< init: arg = HookPoint
   kSeccompFd = 4,     ///< init: arg = fd number at which the listener will appear after Commit

@@ -144,6 +144,24 @@ RULE(a_missing_source_is_named_with_its_call) {
   }
 }
 
+RULE(options_longer_than_fsconfig_takes_are_mounted) {
+  const std::string base = rootfs + "/" + std::string(200, 'o');
+  for (const char* name : {"/lower", "/upper", "/work"})
+    std::filesystem::create_directories(base + name + std::string(60, 'x'));
+  write_file(base + "/lower" + std::string(60, 'x') + "/file", "below\n");
+  Rig rig(rootfs);
+  begin_rootfs(rig);
+  const std::string tail(60, 'x');
+  rig.mount(
+      "overlay", "overlay", "/merged", MOUNT_ATTR_NOSUID | MOUNT_ATTR_RDONLY,
+      {"lowerdir=" + base + "/lower" + tail, "upperdir=" + base + "/upper" + tail, "workdir=" + base + "/work" + tail});
+  rig.step(init::Op::kPivot);
+  const std::string seen = run_script(
+      rig, "cat /merged/file; grep ' /merged ' /proc/mounts | grep -c ' ro,nosuid,'; grep -c merged /proc/mounts");
+  std::filesystem::remove_all(base);
+  expect_equal(seen, "below\n1\n1\n", "the overlay");
+}
+
 RULE(a_refused_option_has_the_file_systems_words) {
   Rig rig(rootfs);
   begin_rootfs(rig);

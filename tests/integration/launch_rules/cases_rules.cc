@@ -270,6 +270,123 @@ RULE(where_memfds_may_not_be_executed_a_private_tmpfs_is_used) {
   ::_exit(0);
 }
 
+namespace {
+
+/// A cgroup of the unified hierarchy below /gantry-test.
+struct UnifiedCgroup {
+  std::string path;
+  sys::Fd directory;
+  UnifiedCgroup() {
+    const std::string top = "/sys/fs/cgroup/unified/gantry-test";
+    path = top + "/launch-rules-" + std::to_string(::getpid());
+    if (::access("/sys/fs/cgroup/unified/cgroup.procs", F_OK) < 0) throw Skipped{"no unified hierarchy"};
+    ::mkdir(top.c_str(), 0755);
+    if (::mkdir(path.c_str(), 0755) < 0) failed("mkdir " + path);
+    directory = sys::Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  ~UnifiedCgroup() {
+    for (int tries = 0; tries < 200 && ::rmdir(path.c_str()) < 0 && errno == EBUSY; ++tries) ::usleep(5000);
+  }
+};
+
+}  // namespace
+
+RULE(init_is_born_in_its_cgroup) {
+  const UnifiedCgroup group;
+  Rig rig(rootfs);
+  rig.set_namespaces(kUsual | CLONE_NEWCGROUP);
+  rig.plan.header().cgroup_slot = static_cast<int32_t>(rig.add_slot(group.directory.duplicate()));
+  rig.step(init::Op::kJoinCgroups);  // nothing to do, and nobody to wait for
+  rig.default_rootfs();
+  rig.finish({"cat", "/proc/self/cgroup"});
+  rig.launch();
+  rig.commit();
+  expect_equal(rig.born().frame.err, 0, "Born says that it was placed");
+  const std::string host = read_file("/proc/" + std::to_string(rig.pid()) + "/cgroup");
+  expect(host.find("0::/gantry-test/launch-rules-") != std::string::npos, "cgroup seen from the host: " + host);
+
+  // An exec enters the same cgroup at birth and its namespace after it.
+  Rig inner(rootfs);
+  inner.plan.header().kind = init::Kind::kExec;
+  inner.plan.header().target_slot = static_cast<int32_t>(inner.add_slot(rig.pidfd().duplicate()));
+  inner.plan.header().target_flags = kUsual | CLONE_NEWCGROUP;
+  inner.plan.header().cgroup_slot = static_cast<int32_t>(inner.add_slot(group.directory.duplicate()));
+  inner.finish({"cat", "/proc/self/cgroup"}, false);
+  inner.launch();
+  inner.commit();
+  expect_equal(inner.wait(), 0, "exit status of the exec'd process");
+  const std::string seen = inner.output();
+  expect(seen.find("0::/\n") != std::string::npos, "cgroup seen from inside: " + seen);
+  rig.start();
+  expect_equal(rig.wait(), 0, "exit status");
+}
+
+RULE(an_exec_that_cannot_be_born_in_its_cgroup_is_moved_there) {
+  const UnifiedCgroup group;
+  const UnifiedCgroup* const where = &group;
+  // A cgroup that passes controllers on may hold no process, one that is threaded none that is born elsewhere.
+  const bool passes_on = !read_file(group.path + "/cgroup.controllers").empty() &&
+                         read_file(group.path + "/cgroup.controllers").find("hugetlb") != std::string::npos;
+  write_file(group.path + (passes_on ? "/cgroup.subtree_control" : "/cgroup.type"),
+             passes_on ? "+hugetlb" : "threaded");
+  Rig rig(rootfs);
+  usual_start(rig);
+  rig.default_rootfs();
+  rig.finish({"sleep", "100"});
+  rig.launch();
+  rig.commit();
+  rig.start();
+  Rig inner(rootfs);
+  inner.plan.header().kind = init::Kind::kExec;
+  inner.plan.header().target_slot = static_cast<int32_t>(inner.add_slot(rig.pidfd().duplicate()));
+  inner.plan.header().target_flags = kUsual;
+  inner.plan.header().cgroup_slot = static_cast<int32_t>(inner.add_slot(where->directory.duplicate()));
+  inner.step(init::Op::kJoinCgroups);
+  inner.finish({"cat", "/proc/self/cgroup"}, false);
+  inner.launch();
+  inner.expect_tag(init::Tag::kBorn);
+  expect_equal(inner.born().frame.err, passes_on ? EBUSY : EOPNOTSUPP, "Born says why it was not placed");
+  // Here, as the engine would in the end, into the cgroup init is in.
+  const sys::Fd procs(::open("/sys/fs/cgroup/unified/cgroup.procs", O_WRONLY | O_CLOEXEC));
+  inner.send(init::Tag::kCgroup, 1, {procs.get()});
+  inner.commit();
+  expect_equal(inner.wait(), 0, "exit status of the exec'd process");
+}
+
+RULE(the_session_keyring_is_the_containers) {
+  Rig rig(rootfs);
+  rig.set_namespaces(kUsual);
+  rig.step(init::Op::kSetsid);
+  rig.step(init::Op::kKeyring, "session keyring", "_ses.launch-rules");
+  rig.step(init::Op::kPropagation).n[0] = MS_SLAVE | MS_REC;
+  rig.step(init::Op::kRootfs, "root", rootfs);
+  rig.mount("proc", "proc", "/proc", 0, {});
+  rig.step(init::Op::kPivot);
+  rig.finish({"cat", "/proc/keys"});
+  rig.launch();
+  rig.commit();
+  rig.start();
+  expect_equal(rig.wait(), 0, "exit status");
+  const std::string keys = rig.output();
+  expect(keys.find("_ses.launch-rules") != std::string::npos || !rig.warnings().empty(), "the keyring: " + keys);
+  const size_t line = keys.rfind('\n', keys.find("_ses.launch-rules")) + 1;
+  expect(keys.substr(line).find(" 3f1b0000 ") != std::string::npos, "its permissions: " + keys.substr(line));
+}
+
+RULE(a_profile_without_apparmor_is_an_error) {
+  if (::access("/sys/kernel/security/apparmor", F_OK) == 0) throw Skipped{"this host has AppArmor"};
+  Rig rig(rootfs);
+  usual_start(rig);
+  rig.default_rootfs();
+  rig.step(init::Op::kApparmor, "process.apparmorProfile", "no-such-profile");
+  rig.finish({"/bin/true"});
+  rig.launch();
+  rig.expect_tag(init::Tag::kBorn);
+  const Message error = rig.receive();
+  expect(error.tag() == init::Tag::kError && error.text().starts_with("apparmor failed to apply profile"),
+         "error: " + error.text());
+}
+
 RULE(the_oom_score_is_the_launchers_to_write) {
   Rig rig(rootfs);
   usual_start(rig);
