@@ -217,7 +217,7 @@ io::Task<Result<>> Cgroup::kill_all(io::Loop& loop, int signo, io::Deadline dead
       GANTRY_CO_TRY(co_await signal_frozen(loop, signo, deadline));
       if (v1_freezer != nullptr) thaw_tree_v1(v1_freezer->path);
     } else if (!at_once) {
-      GANTRY_CO_TRY(signal_tree(tree->path, signo));
+      GANTRY_CO_TRY(signal_tree(process_dir().path, signo));
     }
     const auto waited = co_await backoff.pause(loop, deadline, what);
     if (waited) continue;
@@ -228,6 +228,7 @@ io::Task<Result<>> Cgroup::kill_all(io::Loop& loop, int signo, io::Deadline dead
 
 io::Task<Result<>> Cgroup::remove(io::Loop& loop, io::Deadline deadline) {
   std::vector<const Dir*> left;
+  left.reserve(dirs_.size());
   for (const Dir& dir : dirs_) left.push_back(&dir);
   Result<> trouble;
   Backoff backoff;

@@ -4,7 +4,6 @@
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "engine/seccomp_stub.h"
 #include "engine/spec_names.h"
 #include "sys/fd.h"
+#include "sys/seccomp.h"
 #include "sys/text.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -100,6 +100,7 @@ uint32_t arch_token(std::string_view name) {
 
 std::vector<scmp_arg_cmp> arg_words(const SeccompRule& rule) {
   std::vector<scmp_arg_cmp> words;
+  words.reserve(rule.args.size());
   for (const SeccompArg& arg : rule.args) {
     words.push_back({arg.index, compare_word(arg.op), arg.value, arg.value_two});
   }
@@ -220,9 +221,9 @@ Result<> check_rule(const SeccompRule& rule, size_t index) {
 }
 
 bool kernel_takes(uint32_t flag) {
-  // Without a program the kernel gets as far as EFAULT, if it knows the flag.
+  // It is an error on its own.
   if (flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) flag |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
-  return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag, nullptr) < 0 && errno == EFAULT;
+  return sys::seccomp_takes_flags(flag);
 }
 
 }  // namespace

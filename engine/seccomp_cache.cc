@@ -120,7 +120,8 @@ sys::Fd open_dir(const std::string& path) {
 
 sys::Fd make_dir(const std::string& path) {
   sys::Fd dir = open_dir(path);
-  if (dir || errno != ENOENT) return dir;
+  if (dir) return dir;
+  // Does nothing to one that is there but is not to be trusted.
   ::mkdir(path.substr(0, path.rfind('/')).c_str(), 0700);
   ::mkdir(path.c_str(), 0700);
   return open_dir(path);

@@ -79,7 +79,7 @@ Result<Fd> bpf_load_device_program(std::span<const bpf_insn> program) {
   std::string log(16384, '\0');
   fd = Fd(load(program, log));
   if (fd) return fd;
-  std::string_view words = trim(std::string_view(log.c_str()));
+  std::string_view words = trim(std::string_view(log.data()));
   if (words.size() > 300) words.remove_prefix(words.size() - 300);
   std::string line(words);
   for (char& c : line) c = c == '\n' ? ';' : c;
