@@ -76,7 +76,7 @@ Result<Fd> bpf_load_device_program(std::span<const bpf_insn> program) {
   if (fd) return fd;
   const int err = errno;
   if (err != EINVAL && err != EACCES) return fail_errno(err, "load device program");
-  std::string log(16384, '\0');
+  std::vector<char> log(16384);
   fd = Fd(load(program, log));
   if (fd) return fd;
   std::string_view words = trim(std::string_view(log.data()));
