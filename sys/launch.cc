@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "sys/init/plan.h"
 
@@ -191,13 +191,13 @@ long clone_onto_stack(struct clone_args* args, Spawning* spawn) {
 /// One try. The error's errno is that of the clone or of the child.
 Result<Child> spawn_once(Spawning& spawn) {
   // Guard pages are not worth two system calls here: the child's frames are known and small.
-  static const std::unique_ptr<std::byte[]> stack(new (std::align_val_t{64}) std::byte[kStackSize]);
+  alignas(64) static std::byte stack[kStackSize];
   int pidfd = -1;
   struct clone_args args = {};
   args.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
-  args.stack = reinterpret_cast<uint64_t>(stack.get());
+  args.stack = reinterpret_cast<uint64_t>(stack);
   args.stack_size = kStackSize;
 
   // gantry-init empties the mask itself, after it has reset what is ignored.

@@ -53,6 +53,11 @@ void step_umask(Context& ctx, const Step& step) {
   ctx.umask_given = true;
 }
 
+void step_rlimit(Context& ctx, const Step& step) {
+  const uint64_t limit[2] = {step.n[1], step.n[2]};
+  must(ctx, call(__NR_prlimit64, 0, step.n[0], limit, 0), "setrlimit");
+}
+
 void step_place_fds(Context& ctx, const Step&) {
   prepare_exec(ctx);
 }
@@ -89,6 +94,7 @@ constexpr Entry kSteps[] = {
     {Op::kSysctl, step_sysctl},
     {Op::kApparmor, step_apparmor},
     {Op::kUmask, step_umask},
+    {Op::kRlimit, step_rlimit},
     {Op::kNoNewPrivs, step_no_new_privs},
     {Op::kPidfdSocket, step_pidfd_socket},
     {Op::kMkCwd, step_make_cwd},

@@ -106,6 +106,7 @@ enum class Op : uint16_t {
   kUmask,         ///< n[0]
   kNoNewPrivs,
   kPidfdSocket,   ///< n[0] = slot of a connected socket: send s[0] with a pidfd of ourselves (CR-03)
+  kRlimit,        ///< setrlimit: n[0] = resource, n[1] = soft, n[2] = hard; before kIdentity, while there is a right to raise it
   kMkCwd,         ///< s[0] = cwd: mkdir -p in-root, 0755, when absent (PR-03)
   kIdentity,      ///< s[0] -> IdentityArgs: bounding set, groups, gid, uid, capabilities, stdio ownership; see keep_sys_admin
   kChdir,         ///< s[0] = cwd: as root first when kIdentity is still to come, again as user; then getcwd must lie inside the root

@@ -236,38 +236,55 @@ RULE(a_launcher_that_waits_for_a_source_leaves_with_the_engine) {
   wait_gone(rig, "after a mount");
 }
 
+namespace {
+
+constexpr int kCannot = 77;
+
+/// In a pid namespace of its own, where memfds may not be executed.
+void run_without_memfds(const std::string& rootfs) {
+  ::mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr);
+  if (::mount("proc", "/proc", "proc", 0, nullptr) < 0) ::_exit(kCannot);
+  if (::access("/proc/sys/vm/memfd_noexec", F_OK) < 0) ::_exit(kCannot);
+  write_file("/proc/sys/vm/memfd_noexec", "2");
+  Rig rig(rootfs);
+  usual_start(rig);
+  rig.default_rootfs();
+  rig.finish({"/bin/true"});
+  rig.launch();
+  rig.commit();
+  const std::string exe = "/proc/" + std::to_string(rig.pid()) + "/exe";
+  expect_equal(read_link(exe), "/gantry-init", "/proc/PID/exe");
+  expect(::chmod(exe.c_str(), 0777) < 0 && errno == EROFS, "the private tmpfs is read-only");
+  rig.start();
+  expect_equal(rig.wait(), 0, "exit status");
+}
+
+int forked(const std::function<void()>& work) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      work();
+    } catch (const Failed& failure) {
+      ::dprintf(2, "%s\n", failure.text.c_str());
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WEXITSTATUS(status);
+}
+
+}  // namespace
+
 RULE(where_memfds_may_not_be_executed_a_private_tmpfs_is_used) {
   // vm.memfd_noexec belongs to the pid namespace, so a new one makes it safe to change.
-  if (::unshare(CLONE_NEWPID | CLONE_NEWNS) < 0) throw Skipped{"no new pid namespace"};
-  const pid_t child = ::fork();
-  if (child > 0) {
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    if (WEXITSTATUS(status) == 77) throw Skipped{"vm.memfd_noexec is not there"};
-    expect_equal(WEXITSTATUS(status), 0, "the case in its own pid namespace");
-    return;
-  }
-  try {
-    ::mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr);
-    if (::mount("proc", "/proc", "proc", 0, nullptr) < 0) ::_exit(77);
-    if (::access("/proc/sys/vm/memfd_noexec", F_OK) < 0) ::_exit(77);
-    write_file("/proc/sys/vm/memfd_noexec", "2");
-    Rig rig(rootfs);
-    usual_start(rig);
-    rig.default_rootfs();
-    rig.finish({"/bin/true"});
-    rig.launch();
-    rig.commit();
-    const std::string exe = "/proc/" + std::to_string(rig.pid()) + "/exe";
-    expect_equal(read_link(exe), "/gantry-init", "/proc/PID/exe");
-    expect(::chmod(exe.c_str(), 0777) < 0 && errno == EROFS, "the private tmpfs is read-only");
-    rig.start();
-    expect_equal(rig.wait(), 0, "exit status");
-  } catch (const Failed& failure) {
-    ::dprintf(2, "%s\n", failure.text.c_str());
-    ::_exit(1);
-  }
-  ::_exit(0);
+  const int status = forked([&] {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) < 0) ::_exit(kCannot);
+    ::_exit(forked([&] { run_without_memfds(rootfs); }));
+  });
+  if (status == kCannot) throw Skipped{"no pid namespace of our own, or no vm.memfd_noexec"};
+  expect_equal(status, 0, "the case in its own pid namespace");
 }
 
 namespace {

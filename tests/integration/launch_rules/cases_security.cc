@@ -51,7 +51,7 @@ RULE(after_the_filter_only_what_exec_needs_is_called) {
     usual_start(rig);
     rig.default_rootfs();
     if (!new_privs) rig.step(init::Op::kNoNewPrivs);
-    rig.identity(0, 0, kCaps, new_privs ? init::kIdentityKeepSysAdmin : 0);
+    rig.identity(0, 0, kCaps, new_privs ? uint32_t{init::kIdentityKeepSysAdmin} : 0u);
     Pipe kept;
     rig.add_slot(std::move(kept.write));
     rig.step(init::Op::kReady);
