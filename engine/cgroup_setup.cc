@@ -19,6 +19,16 @@ Result<> copy_if_empty(const std::string& parent, const std::string& child, cons
   return sys::write_cgroup(child, file, value);
 }
 
+/// Copies both values to an empty child; false when the parent has none either.
+Result<bool> copy_all(const std::string& parent, const std::string& child) {
+  GANTRY_LET(const std::string cpus, sys::read_cgroup_value(parent, kCpusetFiles[0]));
+  GANTRY_LET(const std::string mems, sys::read_cgroup_value(parent, kCpusetFiles[1]));
+  if (cpus.empty() || mems.empty()) return false;
+  GANTRY_TRY(sys::write_cgroup(child, kCpusetFiles[0], cpus));
+  GANTRY_TRY(sys::write_cgroup(child, kCpusetFiles[1], mems));
+  return true;
+}
+
 std::vector<std::string> words(std::string_view text) {
   std::vector<std::string> found;
   for (const std::string_view word : split(text, ' ')) {
@@ -56,8 +66,10 @@ Result<> settle_type(const std::string& leaf, const std::vector<std::string>& co
 
 Result<> fill_cpuset(const std::string& mountpoint, const std::string& leaf, bool fresh) {
   if (fresh) {
-    GANTRY_LET(const std::string cpus, sys::read_cgroup_value(leaf, kCpusetFiles[0]));
-    if (!cpus.empty()) return {};
+    GANTRY_LET(const std::string own, sys::read_cgroup_value(leaf, kCpusetFiles[0]));
+    if (!own.empty()) return {};
+    GANTRY_LET(const bool copied, copy_all(leaf.substr(0, leaf.rfind('/')), leaf));
+    if (copied) return {};
   }
   std::string parent = mountpoint;
   for (size_t at = mountpoint.size() + 1;;) {

@@ -168,6 +168,20 @@ TEST_CASE("host: parents that were made are removed by undo, others stay", "[.][
   }
 }
 
+TEST_CASE("host: a cpuset below parents that others left empty takes processes", "[.][host]") {
+  Sandbox box("cpuset");
+  const std::string top = box.dir("cpuset");
+  if (box.host.mode == CgroupMode::kV2 || top.empty()) return;
+  need(sys::write_cgroup(top, "cgroup.clone_children", "0"));
+  REQUIRE(::mkdir((top + "/empty").c_str(), 0755) == 0);
+  CHECK(need(sys::read_cgroup_value(top + "/empty", "cpuset.cpus")).empty());
+  for (const char* const leaf : {"/empty/a", "/b", "/c/d"}) {
+    auto made = need(Cgroup::create(box.host, need(resolve_cgroup(box.host, box.name + leaf, "x"))));
+    CHECK(need(sys::read_cgroup_value(top + leaf, "cpuset.cpus")) == box.read("cpuset", "cpuset.cpus"));
+    CHECK(need(sys::read_cgroup_value(top + leaf, "cpuset.mems")) == box.read("cpuset", "cpuset.mems"));
+  }
+}
+
 TEST_CASE("host: nested cgroups, however deep, go with the container", "[.][host]") {
   Sandbox box("deep");
   for (const auto& [controller, path] : box.paths.dirs) {
