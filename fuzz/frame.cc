@@ -6,7 +6,7 @@
 
 #include "sys/init/wire.h"
 
-using namespace gantry::init;
+namespace gantry::init {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::vector<uint8_t> bytes(data, data + size);
@@ -18,3 +18,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (bytes.size() > kFrameHead && check_frame(bytes.data(), bytes.size() - 1) == nullptr) std::abort();
   return 0;
 }
+
+}  // namespace gantry::init

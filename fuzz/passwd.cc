@@ -7,7 +7,7 @@
 
 #include "sys/init/passwd.h"
 
-using namespace gantry::init;
+namespace gantry::init {
 
 namespace {
 
@@ -35,3 +35,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!whole.empty() && file.find(whole) == std::string::npos) std::abort();
   return 0;
 }
+
+}  // namespace gantry::init

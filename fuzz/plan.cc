@@ -6,7 +6,7 @@
 
 #include "sys/init/plan.h"
 
-using namespace gantry::init;
+namespace gantry::init {
 
 namespace {
 
@@ -66,3 +66,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (uint32_t i = 0; i < plan.header->step_count; ++i) walk_step(plan, plan.steps[i]);
   return 0;
 }
+
+}  // namespace gantry::init
