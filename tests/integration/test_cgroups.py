@@ -292,7 +292,7 @@ def test_rs27_pause_with_a_frozen_sub_cgroup(runtime, bundle):
 
 
 def test_rs28_fork_bomb_is_killed(runtime, bundle):
-    b = bundle("sh", "-c", "f() { f | f & }; f; sleep 1000", linux={"resources": {"pids": {"limit": 100}}})
+    b = bundle("sh", "-c", "while :; do sleep 1000 & done 2>/dev/null", linux={"resources": {"pids": {"limit": 100}}})
     b.without_namespace("pid")
     runtime.up(b)
     host.eventually(lambda: len(host.cgroup_procs(b.cgroup("pids"))) > 50)
@@ -408,6 +408,7 @@ def test_v2_delete_force_of_a_paused_container(v2, bundle):
     assert not os.path.exists(v2_directory(b))
 
 
+@differs_from(OLD, "leaves the cgroup")
 def test_v2_kill_reaches_all_with_a_shared_pid_namespace(v2, bundle):
     b = bundle("/bin/probe", "background").without_namespace("pid")
     v2.up(b)
@@ -536,7 +537,7 @@ def test_v2_create_never_writes_pids_of_init(v2, bundle, work):
         pytest.skip("runc writes cgroup.procs")
     b = bundle("true").write()
     v2.track(b.id)
-    trace = [*v2.prefix, "strace", "-f", "-o", f"{work}/trace", "-e", "trace=openat,openat2,clone3"]
+    trace = [*v2.prefix, "strace", "-D", "-f", "-o", f"{work}/trace", "-e", "trace=openat,openat2,clone3"]
     v2.in_view(trace).call("create", "--bundle", b.path, b.id).ok()
     text = host.read(f"{work}/trace")
     assert "CLONE_INTO_CGROUP" in text or "0x200000000" in text
@@ -551,7 +552,7 @@ def test_v1_create_joins_through_tasks(runtime, bundle, work):
         pytest.skip("runc writes cgroup.procs")
     b = bundle("true").write()
     runtime.track(b.id)
-    trace = ["strace", "-f", "-y", "-o", f"{work}/trace", "-e", "trace=write,openat,openat2"]
+    trace = ["strace", "-D", "-f", "-y", "-o", f"{work}/trace", "-e", "trace=write,openat,openat2"]
     runtime.in_view(trace).call("create", "--bundle", b.path, b.id).ok()
     writes = [line for line in host.read(f"{work}/trace").splitlines() if " write(" in line and "cgroup.procs" in line]
     assert not writes, writes[:3]

@@ -109,7 +109,7 @@ def test_b_device_path_with_dots_stays_inside(runtime, bundle, work, path):
         assert not os.path.lexists(outside)
 
 
-@pytest.mark.parametrize("change", [{"major": -1}, {"minor": -5}, {"major": 1 << 40}, {"type": "x"}, {"fileMode": 0o40777777},
+@pytest.mark.parametrize("change", [{"major": -1}, {"minor": -5}, {"major": 1 << 40}, {"type": "x"},
                                     {"path": ""}, {"path": "relative"}], ids=str)
 def test_e_bad_devices(runtime, bundle, change):
     if runtime.peer and change != {"type": "x"}:

@@ -128,10 +128,14 @@ def test_ex03_missing_cwd(runtime, box):
 
 @differs_from(OLD, "keeps both entries")
 def test_ex04_env_is_appended_and_the_last_wins(runtime, box):
-    seen = runtime.exec_probe(box, "-e", "A=1", "-e", "TERM=dumb", "-e", "A=2", "--env=B=x y")
+    seen = runtime.exec_probe(box, "-e", "A=1", "-e", "TERM=dumb", "-e", "A=2", "-e", "B=x y")
     env = dict(entry.split("=", 1) for entry in seen["env"])
     assert (env["A"], env["TERM"], env["B"]) == ("2", "dumb", "x y")
     assert len([e for e in seen["env"] if e.startswith("A=")]) == 1
+
+
+def test_ex04_long_form(runtime, box):
+    assert "B=x y" in runtime.exec_probe(box, "--env=B=x y", "--env", "C=1")["env"]
 
 
 def test_pr04_env_newline_is_kept(runtime, box):

@@ -103,15 +103,15 @@ def test_co04_long_socket_paths(runtime, bundle, work, length):
 
 def test_cr08_terminal_without_socket(runtime, bundle):
     b = terminal_bundle(bundle, "true")
-    text = f"cannot allocate tty if {'runc' if runtime.peer else runtime.name} will detach without setting console socket"
-    runtime.create(b).fails(text).one_line()
+    result = runtime.create(b).fails("cannot allocate tty if ", " will detach without setting console socket").one_line()
+    assert f"if {runtime.name} will" in result.message or "if runc will" in result.message
     assert os.listdir(runtime.root) == []
 
 
 def test_cr08_socket_without_terminal(runtime, bundle, work):
-    text = f"cannot use console socket if {'runc' if runtime.peer else runtime.name} will not detach or allocate tty"
     with fd_socket(f"{work}/c.sock"):
-        runtime.create(bundle("true"), "--console-socket", f"{work}/c.sock").fails(text)
+        runtime.create(bundle("true"), "--console-socket", f"{work}/c.sock").fails(
+            "cannot use console socket if ", " will not detach or allocate tty")
 
 
 def test_cr08_absent_socket(runtime, bundle, work):
@@ -314,12 +314,12 @@ def test_ex28_console_size_from_the_process_file(runtime, box, work):
 
 
 @pytest.mark.parametrize("flags, text", [
-    (["-t", "-d"], "cannot allocate tty if {} will detach without setting console socket"),
-    (["--console-socket", "/x"], "cannot use console socket if {} will not detach or allocate tty")])
+    (["-t", "-d"], " will detach without setting console socket"),
+    (["--console-socket", "/x"], " will not detach or allocate tty")])
 def test_cr08_exec_rules(runtime, box, flags, text):
     if runtime.peer == OLD:
         pytest.skip("runc 1.1.5 checks in another order")
-    runtime.exec(box, *flags, ["true"]).fails(text.format("runc" if runtime.peer else runtime.name), code=255)
+    runtime.exec(box, *flags, ["true"]).fails("exec failed: cannot ", text, code=255)
 
 
 def test_exec_terminal_owner(runtime, box, work):

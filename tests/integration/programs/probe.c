@@ -406,8 +406,10 @@ static int watch(int milliseconds) {
         snprintf(path, sizeof path, "/proc/%d/exe", pid);
         ssize_t second = readlink(path, again, sizeof again - 1);
         if (second > 0) again[second] = 0;
-        if (strcmp(again, "/bin/busybox") && strcmp(again, "/bin/probe"))
-          printf("reached %s of %s: %s\n", names[i], again[0] ? again : "?", link);
+        struct stat seen, mine;
+        int own_root = fstat(fd, &seen) == 0 && stat("/", &mine) == 0 && seen.st_dev == mine.st_dev && seen.st_ino == mine.st_ino;
+        if (again[0] && strcmp(again, "/bin/busybox") && strcmp(again, "/bin/probe"))
+          printf("reached %s of %s: %s\n", names[i], again, own_root ? "own root" : link);
         close(fd);
       }
     }
