@@ -115,15 +115,15 @@ def runtime(work, programs, peer):
     runtime = Runtime(PROGRAM, root, calls)
     runtime.peer = peer
     yield runtime
-    runtime.cleanup()
+    problems = runtime.cleanup()
     try:
         host.eventually(lambda: not census.leaks(), 2, "a clean host")
         leaks = [f"state {root}/{name}" for name in os.listdir(root)]
     except AssertionError:
         leaks = census.leaks()
         census.repair()
-    if leaks:
-        pytest.fail("left behind: " + "; ".join(leaks))
+    if leaks or problems:
+        pytest.fail("; ".join(problems) + " left behind: " + "; ".join(leaks))
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
+import weakref
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -130,15 +132,26 @@ def kill_quietly(pid, signo=signal.SIGKILL):
 
 _exits = {}
 _reaping = [True]
+_own = weakref.WeakSet()
+_popen_init = subprocess.Popen.__init__
 
 
-def reap(keep=(), foreign_only=False):
+def _remember(self, *args, **more):
+    _popen_init(self, *args, **more)
+    _own.add(self)
+
+
+# Children that a Popen object waits for must be left to it; everything else that becomes our child was re-parented.
+subprocess.Popen.__init__ = _remember
+
+
+def reap():
     """Collects dead children that no Popen object waits for (containers re-parented to us); statuses are kept for
     wait_status()."""
-    session = os.getsid(0)
+    keep = {process.pid for process in _own if process.returncode is None}
     for pid in children():
         stat = proc_stat(pid)
-        if pid in keep or not stat or stat["state"] != "Z" or (foreign_only and stat["sid"] == session):
+        if pid in keep or not stat or stat["state"] != "Z":
             continue
         try:
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -150,9 +163,9 @@ def reap(keep=(), foreign_only=False):
 
 def reap_containers():
     """As a caller with a child subreaper must all the time: a pid namespace does not end while a zombie of it that
-    was re-parented to us is left. Containers are told from our own children by their session."""
+    was re-parented to us is left."""
     if _reaping[0]:
-        reap(foreign_only=True)
+        reap()
 
 
 @contextlib.contextmanager
@@ -265,9 +278,9 @@ class Census:
         self.null = null_identity()
         self.cgroups = set(cgroup_dirs())
 
-    def leaks(self, keep=()):
+    def leaks(self):
         """One line for each thing that was left behind."""
-        reap(keep)
+        reap()
         found = [f"process {describe(pid)}" for pid in children() if pid not in self.children]
         found += [f"cgroup {path} {cgroup_procs(path)}" for path in cgroup_dirs() if path not in self.cgroups]
         found += [f"mount {line}" for line in mount_table() if line not in self.mounts]

@@ -225,15 +225,19 @@ class Runtime:
         return json.loads(self.exec(container, *flags, ["/bin/probe"], **spawn).ok().out)
 
     def cleanup(self):
-        """delete --force of every id ever used, then the end of calls that still run."""
+        """Ends calls that still run, then delete --force of every id ever used; returns what did not work."""
+        problems = []
         for process in list(self.running.values()):
             process.send_signal(signal.SIGKILL)
             process.wait()
         self.running.clear()
         for container, view in self.ids.items():
             if os.path.exists(f"{self.root}/{container}"):
-                view.call("delete", "--force", "--", container, timeout=20)
+                result = view.call("delete", "--force", "--", container, timeout=20)
+                if result.code:
+                    problems.append(f"delete --force: {result.message}")
         self.ids.clear()
+        return problems
 
 
 def _id(container):

@@ -399,6 +399,7 @@ static int watch(int milliseconds) {
         snprintf(path, sizeof path, "/proc/%d/%s", pid, names[i]);
         int fd = open(path, (strcmp(names[i], "mem") ? O_PATH : O_RDWR) | O_CLOEXEC);
         if (fd < 0) continue;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         length = readlink(path, link, sizeof link - 1);
         link[length < 0 ? 0 : length] = 0;
         // The program may have been execed between the two looks; only what is still foreign counts.
