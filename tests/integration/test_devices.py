@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from lib import host
-from lib.marks import OLD, differs_from
+from lib.marks import differs_from
 
 DEFAULTS = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",

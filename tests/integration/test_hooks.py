@@ -58,7 +58,9 @@ def test_lc03_order_in_run(runtime, bundle, work):
 
 @differs_from("runc", "runs it in create, status created")
 def test_hk06_poststart_after_the_program_runs(runtime, bundle, work):
-    b = bundle("/bin/probe", "idle").hook("poststart", f"cat > {work}/state; cat /proc/$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' {work}/state | head -1)/comm > {work}/comm")
+    b = bundle("/bin/probe", "idle")
+    b.hook("poststart", f"cat > {work}/state; pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' {work}/state | head -1); "
+                        f"cat /proc/$pid/comm > {work}/comm")
     runtime.create(b).ok()
     assert not os.path.exists(f"{work}/state")
     runtime.start(b).ok()
