@@ -106,13 +106,21 @@ def work(session_dir):
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def program(session_dir):
+    """A copy of the program under test, so that a rebuild does not disturb the run."""
+    directory = f"{session_dir}/program"
+    os.mkdir(directory)
+    return shutil.copy(PROGRAM, f"{directory}/{os.path.basename(PROGRAM)}")
+
+
 @pytest.fixture
-def runtime(work, programs, peer):
+def runtime(work, programs, program, peer):
     root, calls = f"{work}/root", f"{work}/calls"
     os.makedirs(root)
     os.makedirs(calls)
     census = host.Census()
-    runtime = Runtime(PROGRAM, root, calls)
+    runtime = Runtime(program, root, calls)
     runtime.peer = peer
     yield runtime
     problems = runtime.cleanup()
