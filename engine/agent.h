@@ -11,8 +11,8 @@
 
 namespace gantry {
 
-/// Fetches the listener from the process (fd `number` there, once the filter is loaded) with pidfd_getfd(2) and sends it
-/// to the profile's listenerPath with `state` (OCI state JSON); one message, one connection.
+/// Fetches the listener from the process (fd `number` there, once the filter is loaded) with pidfd_getfd(2) and sends
+/// it to the profile's listenerPath with `state` (OCI state JSON); one message, one connection.
 io::Task<Result<>> hand_over_listener(io::Loop& loop, const Seccomp& profile, const sys::Child& process, int number,
                                       std::string state);
 

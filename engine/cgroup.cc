@@ -96,7 +96,10 @@ Result<> Cgroup::make_leaves(const CgroupHost& host, bool unified) {
     }
     return check_fitness(unified);
   }();
-  if (!made) undo_create();
+  if (!made) {
+    forget_reused(unified);
+    undo_create();
+  }
   return made;
 }
 
@@ -161,6 +164,11 @@ void Cgroup::undo_create() {
   remove_made_parents();
 }
 
+/// Leaves that were refused, or not even looked at, are somebody else's.
+void Cgroup::forget_reused(bool unified) {
+  std::erase_if(dirs_, [unified](const Dir& dir) { return dir.unified() == unified && !dir.fresh; });
+}
+
 void Cgroup::remove_made_parents() {
   for (auto parent = made_parents_.rbegin(); parent != made_parents_.rend(); ++parent) ::rmdir(parent->c_str());
   made_parents_.clear();
@@ -192,7 +200,21 @@ Result<sys::Fd> Cgroup::open_sub(const Dir& dir, const std::vector<SubCgroup>& s
   return open_beneath(dir.path, "", file, flags);
 }
 
-Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs, bool with_unified) const {
+/// "No internal processes": a leaf whose children have controllers takes none (EBUSY at the write).
+Result<sys::Fd> Cgroup::unified_procs(const Dir& dir, pid_t init) const {
+  if (init > 0) {
+    const auto given = sys::read_cgroup_value(dir.path, "cgroup.subtree_control");
+    if (given && !given->empty()) {
+      GANTRY_LET(const std::string now, cgroup2_path_of(init, mode()));
+      if (!now.starts_with(dir.path + "/")) return fail(cat("init is in \"", now, "\", not below \"", dir.path, '"'));
+      return open_beneath(dir.path, now.substr(dir.path.size() + 1), "cgroup.procs", O_WRONLY);
+    }
+  }
+  return sys::open_cgroup_file(dir.path, "cgroup.procs", O_WRONLY);
+}
+
+Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs, bool with_unified,
+                                              pid_t init) const {
   for (const SubCgroup& sub : subs) {
     for (const std::string& name : sub.controllers) {
       if (find(name) == nullptr) return fail(cat("unknown controller ", name, " in SubCgroupPaths"));
@@ -203,13 +225,11 @@ Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs
   for (const Dir& dir : dirs_) {
     if (dir.unified() && mode() != CgroupMode::kV2 && !with_unified) continue;
     const char* const file = dir.unified() ? "cgroup.procs" : "tasks";
-    if (subs.empty()) {
-      GANTRY_LET(sys::Fd fd, sys::open_cgroup_file(dir.path, file, O_WRONLY));
-      fds.push_back(std::move(fd));
-    } else {
-      GANTRY_LET(sys::Fd fd, open_sub(dir, subs, file, O_WRONLY));
-      fds.push_back(std::move(fd));
-    }
+    auto fd = !subs.empty()    ? open_sub(dir, subs, file, O_WRONLY)
+              : dir.unified() ? unified_procs(dir, init)
+                              : sys::open_cgroup_file(dir.path, file, O_WRONLY);
+    if (!fd) return forward(std::move(fd));
+    fds.push_back(std::move(*fd));
   }
   return fds;
 }
@@ -221,6 +241,7 @@ Result<sys::Fd> Cgroup::unified_dir(const std::vector<SubCgroup>& subs) const {
 }
 
 Result<std::vector<pid_t>> Cgroup::pids_recursive() const {
+  if (dirs_.empty()) return std::vector<pid_t>();  // creation was refused
   return sys::cgroup_pids(process_dir().path);
 }
 

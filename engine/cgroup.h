@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -89,7 +90,8 @@ class Cgroup {
 
   /// Makes the cgroup2 leaf, if there is such a tree (all there is on v2), so that unified_dir() can be handed to the
   /// launcher while complete() makes the rest. An existing leaf must be empty and thawed (CR-13); it is reused.
-  /// On failure what was made is removed again, also by complete().
+  /// On failure what was made is removed again, also by complete(), and what others own is forgotten: kill_all() and
+  /// remove() then do not reach it (LC-06).
   static Result<Cgroup> begin(const CgroupHost& host, const CgroupPaths& paths);
 
   /// Makes the other leaf directories and missing parents. cpuset parents are initialised; on v2 the controllers are
@@ -112,8 +114,10 @@ class Cgroup {
   /// What a process writes "0" to, single-threaded, to become a member: `tasks` of every v1 hierarchy, O_WRONLY.
   /// `with_unified` adds cgroup2's `cgroup.procs`: only as a fall-back, because that write waits for an RCU grace
   /// period (0.6 to 3 ms), which CLONE_INTO_CGROUP does not. On v2 it is the only one and always there. `subs`: see
-  /// parse_sub_cgroups.
-  Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}, bool with_unified = false) const;
+  /// parse_sub_cgroups. `init`, for exec: where a cgroup2 leaf takes no processes because init moved itself below it and
+  /// gave controllers to its children, it is the cgroup in which init is now (EX-23); 0 = none.
+  Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}, bool with_unified = false,
+                                        pid_t init = 0) const;
 
   /// The cgroup2 directory for CLONE_INTO_CGROUP (O_PATH), on v2 and on hybrid hosts. Invalid on v1.
   Result<sys::Fd> unified_dir(const std::vector<SubCgroup>& subs = {}) const;
@@ -142,6 +146,14 @@ class Cgroup {
   /// in them at the deadline.
   io::Task<Result<>> remove(io::Loop& loop, io::Deadline deadline);
 
+  /// RS-27: thaws all cgroups below, too, that the container froze by itself: on v1 nothing else lets a killed process in
+  /// them die. Best effort; on v2 there is nothing to do.
+  void thaw_inner() const;
+
+  /// For undoing create() in the same process, before kill_all() and remove(): leaves that were there before create() are
+  /// not removed (KD-15).
+  void keep_reused() { keep_reused_ = true; }
+
   /// For undoing create() in the same process: parents that create() made and that are empty (KD-15). Best effort.
   void remove_made_parents();
 
@@ -167,6 +179,8 @@ class Cgroup {
   Result<> make_parents(const CgroupHierarchy& hierarchy, const std::string& leaf);
   Result<> check_fitness(bool unified) const;
   void undo_create();
+  void forget_reused(bool unified);
+  Result<sys::Fd> unified_procs(const Dir& dir, pid_t init) const;
   Result<sys::Fd> open_sub(const Dir& dir, const std::vector<SubCgroup>& subs, const char* file, int flags) const;
   Result<> change(const CgroupChange& change);
   Result<CgroupV2> unified_tree(const CgroupChange& change, const char* what);
@@ -179,12 +193,18 @@ class Cgroup {
   CgroupPaths paths_;
   std::vector<Dir> dirs_;
   std::vector<std::string> made_parents_;
+  bool keep_reused_ = false;
   std::string unified_mount_;           ///< known after create()
   std::vector<std::string> available_;  ///< cgroup2 controllers usable in the leaf
 };
 
-/// v2: the directory of the cgroup a process is in now; exec falls back to it when the container's own refuses
-/// processes.
-Result<sys::Fd> cgroup2_dir_of(pid_t pid, const std::string& root = "/sys/fs/cgroup");
+/// v2 and hybrid: the directory of the cgroup2 in which a process is now; exec falls back to it when the container's own
+/// is gone.
+Result<std::string> cgroup2_path_of(pid_t pid, CgroupMode mode);
+Result<sys::Fd> cgroup2_dir_of(pid_t pid, CgroupMode mode = CgroupMode::kV2);
+
+/// CG-07: the host uid that gets the container's cgroup: there is a cgroup namespace of its own and a writable cgroup
+/// mount. Nothing otherwise. Pure.
+std::optional<uid_t> cgroup_owner(const Spec& spec);
 
 }  // namespace gantry

@@ -1,5 +1,6 @@
 // What cgroups the host has, and where in them a container belongs.
 #include <linux/magic.h>
+#include <linux/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
@@ -271,13 +272,32 @@ Result<std::vector<SubCgroup>> parse_sub_cgroups(CgroupMode mode, const std::vec
   return subs;
 }
 
-Result<sys::Fd> cgroup2_dir_of(pid_t pid, const std::string& root) {
+Result<std::string> cgroup2_path_of(pid_t pid, CgroupMode mode) {
   GANTRY_LET(const std::string text, sys::read_file(cat("/proc/", pid, "/cgroup"), kProcCgroupLimit));
   GANTRY_LET(const auto lines, parse_proc_cgroup(text, ""));
   for (const CgroupHierarchy& line : lines) {
-    if (line.controllers.empty()) return sys::open_file(root + line.own_path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    if (!line.controllers.empty()) continue;
+    return cat(mode == CgroupMode::kV2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified", line.own_path);
   }
   return fail(cat("/proc/", pid, "/cgroup has no cgroup2 line"));
+}
+
+std::optional<uid_t> cgroup_owner(const Spec& spec) {
+  const bool writable = std::ranges::any_of(spec.mounts, [](const Mount& mount) {
+    return (mount.type == "cgroup" || mount.type == "cgroup2") && (mount.flags.set & MOUNT_ATTR_RDONLY) == 0;
+  });
+  if (!writable || !spec.creates(NamespaceType::kCgroup) || !spec.process) return std::nullopt;
+  const uid_t uid = spec.process->user.uid;
+  if (!spec.ns(NamespaceType::kUser).wanted) return uid;
+  for (const IdMapping& map : spec.uid_mappings) {
+    if (uid >= map.container_id && uid - map.container_id < map.size) return map.host_id + (uid - map.container_id);
+  }
+  return std::nullopt;
+}
+
+Result<sys::Fd> cgroup2_dir_of(pid_t pid, CgroupMode mode) {
+  GANTRY_LET(const std::string path, cgroup2_path_of(pid, mode));
+  return sys::open_file(path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
 }
 
 }  // namespace gantry

@@ -229,7 +229,9 @@ io::Task<Result<>> Cgroup::kill_all(io::Loop& loop, int signo, io::Deadline dead
 io::Task<Result<>> Cgroup::remove(io::Loop& loop, io::Deadline deadline) {
   std::vector<const Dir*> left;
   left.reserve(dirs_.size());
-  for (const Dir& dir : dirs_) left.push_back(&dir);
+  for (const Dir& dir : dirs_) {
+    if (dir.fresh || !keep_reused_) left.push_back(&dir);
+  }
   Result<> trouble;
   Backoff backoff;
   const std::string what = "remove the container's cgroups";
@@ -248,6 +250,10 @@ io::Task<Result<>> Cgroup::remove(io::Loop& loop, io::Deadline deadline) {
     const std::string who = pids && !pids->empty() ? cat(" (processes: ", name_processes(*pids), ")") : "";
     co_return std::unexpected(Error{cat("remove ", left.front()->path, ": device or resource busy", who), EBUSY});
   }
+}
+
+void Cgroup::thaw_inner() const {
+  if (const Dir* const v1 = find("freezer"); v1 != nullptr) thaw_tree_v1(v1->path);
 }
 
 Result<> Cgroup::delegate(uid_t uid) const {

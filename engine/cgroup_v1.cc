@@ -54,7 +54,7 @@ Result<> CgroupV1::set(CgroupPart part, const std::vector<std::string>& made_par
   const Resources& r = change_.resources;
   switch (part) {
     case CgroupPart::kPids:
-      return write("pids.max", pids_max(*r.pids_limit));
+      return write("pids.max", limit_or_max(*r.pids_limit));
     case CgroupPart::kMemory:
       return memory();
     case CgroupPart::kIo:
@@ -208,6 +208,7 @@ Result<> CgroupV1::blkio() {
 /// Weights belong to a scheduler: "blkio.weight" was CFQ's, BFQ has names of its own.
 Result<> CgroupV1::blkio_weights() {
   const BlkioResources& b = change_.resources.blkio;
+  GANTRY_TRY(check_blkio_weights(b));
   const auto either = [this](const char* name, const char* bfq_name, const std::string& value) -> Result<> {
     auto done = write(name, value);
     return missing(done) ? write(bfq_name, value) : done;

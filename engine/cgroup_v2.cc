@@ -51,7 +51,7 @@ Result<> CgroupV2::set(CgroupPart part) {
   }
   switch (part) {
     case CgroupPart::kPids:
-      return write("pids.max", pids_max(*change_.resources.pids_limit));
+      return write("pids.max", pids_max_v2(*change_.resources.pids_limit));
     case CgroupPart::kMemory:
       return memory();
     case CgroupPart::kIo:
@@ -173,6 +173,7 @@ Result<> CgroupV2::io() {
 
 Result<> CgroupV2::io_weights() {
   const BlkioResources& b = change_.resources.blkio;
+  GANTRY_TRY(check_blkio_weights(b));
   if (b.weight && *b.weight != 0) {
     auto done = write("io.bfq.weight", cat(*b.weight));
     if (missing(done)) done = write("io.weight", cat(io_weight_of_blkio(*b.weight)));

@@ -26,6 +26,12 @@ bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
+Result<> check_blkio_weight(const char* field, std::optional<uint64_t> weight) {
+  constexpr uint64_t kMin = 10, kMax = 1000;
+  if (!weight || *weight == 0 || (*weight >= kMin && *weight <= kMax)) return {};
+  return fail(cat("linux.resources.blockIO.", field, " ", *weight, " is not from ", kMin, " to ", kMax));
+}
+
 bool is_plain_name(std::string_view name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) { return c > ' ' && c != '/' && c != 0x7f; });
 }
@@ -76,8 +82,18 @@ std::string limit_or_max(int64_t limit) {
   return limit < 0 ? "max" : cat(limit);
 }
 
-std::string pids_max(int64_t limit) {
+std::string pids_max_v2(int64_t limit) {
   return limit == 0 ? "1" : limit_or_max(limit);
+}
+
+Result<> check_blkio_weights(const BlkioResources& blkio) {
+  GANTRY_TRY(check_blkio_weight("weight", blkio.weight));
+  GANTRY_TRY(check_blkio_weight("leafWeight", blkio.leaf_weight));
+  for (const BlkioDevice& device : blkio.weight_devices) {
+    GANTRY_TRY(check_blkio_weight("weightDevice: weight", device.weight));
+    GANTRY_TRY(check_blkio_weight("weightDevice: leafWeight", device.leaf_weight));
+  }
+  return {};
 }
 
 Result<std::optional<int64_t>> swap_max_v2(int64_t limit, int64_t swap) {

@@ -24,8 +24,13 @@ uint64_t io_weight_of_blkio(uint64_t weight);
 /// -1 and below are "max".
 std::string limit_or_max(int64_t limit);
 
-/// RS-15: pids.max; 0 is 1, because init itself is one and must not fork.
-std::string pids_max(int64_t limit);
+/// RS-15: pids.max on cgroup2. 0 is 1 there: being cloned into the cgroup counts as a fork, and with init as the one
+/// process nothing can fork either way.
+std::string pids_max_v2(int64_t limit);
+
+/// RS-16, RS-17: a blockIO weight is 10 to 1000. BFQ would take less, other schedulers not: the same config is to mean the
+/// same on all hosts. 0 and absent are fine: nothing is set.
+Result<> check_blkio_weights(const BlkioResources& blkio);
 
 /// RS-03 for v2: memory.swap.max, which does not include the memory, as v1's does. nullopt: leave it. `limit` and
 /// `swap` 0 = not given. "memory+swap limit should be >= memory limit", "unable to set swap limit without memory

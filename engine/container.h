@@ -25,15 +25,15 @@ struct ContainerRecord {
   std::string bundle;  ///< absolute
   std::string rootfs;  ///< absolute
   Phase phase = Phase::kIntent;
-  pid_t pid = 0;                ///< init on the host; 0 until known
-  uint64_t start_time = 0;      ///< field 22 of /proc/PID/stat: with pid the identity (SD-06)
-  std::string created;          ///< RFC 3339 with nanoseconds, UTC
+  pid_t pid = 0;            ///< init on the host; 0 until known
+  uint64_t start_time = 0;  ///< field 22 of /proc/PID/stat: with pid the identity (SD-06)
+  std::string created;      ///< RFC 3339 with nanoseconds, UTC
   std::map<std::string, std::string> annotations;
-  std::string cgroup_mode;      ///< "v1", "hybrid" or "v2"
+  std::string cgroup_mode;                                        ///< "v1", "hybrid" or "v2"
   std::vector<std::pair<std::string, std::string>> cgroup_paths;  ///< hierarchy -> absolute directory (CG-06)
   std::map<std::string, std::string> namespace_paths;             ///< "NEWNET" -> /proc/PID/ns/net (SD-03)
-  bool private_pid_ns = true;   ///< false: killing init does not end the others (KD-05)
-  bool notify_socket = false;   ///< NOTIFY_SOCKET was set at create: `start` forwards (EN-05)
+  bool private_pid_ns = true;         ///< false: killing init does not end the others (KD-05)
+  bool notify_socket = false;         ///< NOTIFY_SOCKET was set at create: `start` forwards (EN-05)
   bool create_runtime_begun = false;  ///< hooks ran: poststop must run on delete (HK-12)
 };
 

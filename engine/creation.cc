@@ -53,6 +53,19 @@ Result<std::string> resolve_rootfs(const Bundle& bundle) {
   return std::string(target.data(), static_cast<size_t>(length));
 }
 
+/// LX-13: a network namespace that is joined by path may turn out to be our own.
+Result<> check_own_network(const Spec& spec) {
+  if (!spec.joins(NamespaceType::kNetwork)) return {};
+  struct stat own, other;
+  if (::stat("/proc/self/ns/net", &own) < 0 || ::stat(spec.ns(NamespaceType::kNetwork).path.c_str(), &other) < 0)
+    return {};
+  if (own.st_dev != other.st_dev || own.st_ino != other.st_ino) return {};
+  for (const auto& [name, value] : spec.sysctl)
+    if (name.starts_with("net.") || name.starts_with("net/"))
+      return fail(cat("sysctl \"", name, "\" not allowed in host network namespace"));
+  return {};
+}
+
 /// One creation in progress: its handlers run during the launch, its undo() afterwards if something failed.
 class Creation final : public LaunchHandler {
  public:
@@ -60,7 +73,7 @@ class Creation final : public LaunchHandler {
 
   io::Task<Result<Created>> run();
 
-  io::Task<Result<>> spawned(Dialogue& dialogue) override;
+  io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
   Result<> born(const sys::Child& process) override;
   Result<> write_maps(const sys::Child& process) override;
   io::Task<Result<>> run_hooks(init::HookPoint point, const sys::Child& process) override;
@@ -71,10 +84,12 @@ class Creation final : public LaunchHandler {
   Result<> read_bundle();
   io::Task<Result<>> dial_sockets();
   Result<> claim();
-  Result<> make_cgroup();
+  Result<> begin_cgroup();
+  Result<> complete_cgroup();
   Result<LaunchRequest> plan();
   io::Task<Result<>> attempt();
   io::Task<> undo();
+  bool joins_early() const;
   bool needs_runtime_point() const;
 
   Env& env_;
@@ -97,6 +112,8 @@ Result<> Creation::read_bundle() {
   const Spec& spec = bundle_->spec;
   std::vector<std::string> warnings;
   GANTRY_TRY(check_spec(spec, warnings));
+  if (!spec.process) return fail("process property must not be empty");
+  GANTRY_TRY(check_own_network(spec));
   for (const std::string& warning : warnings) log_warning(warning);
   const bool terminal = spec.process && spec.process->terminal;
   const bool foreground = request_.terminal != nullptr;
@@ -149,14 +166,27 @@ Result<> Creation::claim() {
   return {};
 }
 
-Result<> Creation::make_cgroup() {
-  auto cgroup = Cgroup::create(cgroup_host_, cgroup_paths_);
+/// The cgroup2 leaf, for CLONE_INTO_CGROUP: joining it by a write would cost a millisecond.
+Result<> Creation::begin_cgroup() {
+  auto cgroup = Cgroup::begin(cgroup_host_, cgroup_paths_);
   if (!cgroup) return forward(std::move(cgroup));
   cgroup_.emplace(std::move(*cgroup));
+  return {};
+}
+
+/// All the rest, and the limits.
+Result<> Creation::complete_cgroup() {
+  GANTRY_TRY(cgroup_->complete(cgroup_host_));
   std::vector<std::string> warnings;
   GANTRY_TRY(cgroup_->apply(bundle_->spec.resources, warnings));
   for (const std::string& warning : warnings) log_warning(warning);
   return {};
+}
+
+/// The launcher joins before the clone where the clone could be seen by others, or would have no right to join.
+bool Creation::joins_early() const {
+  const Spec& spec = bundle_->spec;
+  return !spec.creates(NamespaceType::kPid) || spec.joins(NamespaceType::kUser);
 }
 
 bool Creation::needs_runtime_point() const {
@@ -180,10 +210,11 @@ Result<LaunchRequest> Creation::plan() {
   context.slots.console_socket = slots.add(own_terminal ? (*request_.terminal)->child_end() : console_.get());
   context.slots.pidfd_socket = slots.add(pidfd_socket_.get());
   fill_cgroup_context(cgroup_host_, cgroup_paths_, context);
-  if (cgroup_paths_.mode == CgroupMode::kV2) {
+  if (cgroup_paths_.mode != CgroupMode::kV1) {
     GANTRY_LET(cgroup_dir_, cgroup_->unified_dir());
-    context.slots.cgroup_dir = slots.add(cgroup_dir_.get());
   }
+  context.join_early = joins_early();
+  if (!context.join_early) context.slots.cgroup_dir = slots.add(cgroup_dir_.get());
   GANTRY_TRY(slots.add_inherited(env_, request_.options.preserve_fds, true, context));
   if (record_.notify_socket) {
     context.extra_env.emplace_back(kNotifyEnv);
@@ -199,14 +230,20 @@ Result<LaunchRequest> Creation::plan() {
   LaunchRequest request;
   GANTRY_LET(request.plan, build_container_plan(spec, context));
   request.slots = slots.fds();
+  if (context.join_early) request.cgroup = cgroup_dir_.get();
   return request;
 }
 
-io::Task<Result<>> Creation::spawned(Dialogue& dialogue) {
+io::Task<Result<>> Creation::spawned(Dialogue& dialogue, bool in_cgroup) {
   // v1 while the launcher clones: its namespaces and our directories are made at the same time (design §7).
-  if (cgroup_) co_return Result<>();
-  GANTRY_CO_TRY(make_cgroup());
-  GANTRY_CO_LET(const std::vector<sys::Fd> joins, cgroup_->join_fds());
+  const bool v2 = cgroup_paths_.mode == CgroupMode::kV2;
+  if (!v2) GANTRY_CO_TRY(complete_cgroup());
+  if (v2 && !joins_early()) co_return Result<>();
+  const bool with_unified = joins_early() && !in_cgroup;
+  std::vector<sys::Fd> joins;
+  if (!v2 || with_unified) {
+    GANTRY_CO_LET(joins, cgroup_->join_fds({}, with_unified));
+  }
   std::vector<int> numbers;
   for (const sys::Fd& fd : joins) numbers.push_back(fd.get());
   const uint64_t count = numbers.size();
@@ -218,6 +255,8 @@ Result<> Creation::born(const sys::Child& process) {
   record_.pid = process.pid;
   GANTRY_LET(const sys::ProcStat stat, sys::proc_stat(process.pid));
   record_.start_time = stat.start_time;
+  const Spec& spec = bundle_->spec;
+  if (spec.process && spec.ns(NamespaceType::kUser).wanted) raise_hard_limits(spec.process->rlimits, process.pid);
   return {};
 }
 
@@ -231,12 +270,13 @@ Result<> Creation::write_maps(const sys::Child& process) {
 
 io::Task<Result<>> Creation::run_hooks(init::HookPoint point, const sys::Child& process) {
   const Spec& spec = bundle_->spec;
+  // From here on poststop has something to undo (HK-12).
+  record_.create_runtime_begun = true;
+  GANTRY_CO_TRY(dir_->save(record_));
   if (point == init::HookPoint::kCreateContainer) {
     Result<> ran = co_await run_create_container(env_, spec, record_, process.pidfd);
     co_return ran;
   }
-  record_.create_runtime_begun = true;
-  GANTRY_CO_TRY(dir_->save(record_));
   const std::string state = state_json(record_, Status::kCreating, record_.pid);
   GANTRY_CO_TRY(co_await gantry::run_hooks(env_, "prestart", spec.hooks.prestart, state, record_.bundle));
   Result<> ran = co_await gantry::run_hooks(env_, "createRuntime", spec.hooks.create_runtime, state, record_.bundle);
@@ -244,7 +284,6 @@ io::Task<Result<>> Creation::run_hooks(init::HookPoint point, const sys::Child& 
 }
 
 io::Task<Result<>> Creation::ready(const sys::Child& process) {
-  if (bundle_->spec.process) GANTRY_CO_TRY(apply_rlimits(bundle_->spec.process->rlimits, process.pid));
   record_.phase = Phase::kCommitted;
   record_.namespace_paths = namespace_paths(bundle_->spec, process.pid);
   co_return dir_->save(record_);
@@ -258,8 +297,8 @@ io::Task<Result<>> Creation::committed(const sys::Child& process, int listener) 
 }
 
 io::Task<Result<>> Creation::attempt() {
-  // v2: CLONE_INTO_CGROUP wants the directory at the clone.
-  if (cgroup_paths_.mode == CgroupMode::kV2) GANTRY_CO_TRY(make_cgroup());
+  GANTRY_CO_TRY(begin_cgroup());
+  if (cgroup_paths_.mode == CgroupMode::kV2) GANTRY_CO_TRY(complete_cgroup());
   GANTRY_CO_LET(LaunchRequest request, plan());
   Result<sys::Child> launched = co_await launch(env_, std::move(request), *this);
   if (!launched && cgroup_ && cgroup_->oom_kills() > 0)
@@ -277,12 +316,16 @@ io::Task<> Creation::undo() {
     (void)sys::pidfd_signal(init_.pidfd, SIGKILL);
     (void)co_await env_.exits.wait(init_.pid, init_.pidfd.get(), deadline);
   }
+  Result<> emptied;
   if (cgroup_) {
-    Result<> killed = co_await cgroup_->kill_all(env_.loop, SIGKILL, deadline);
-    if (!killed) log_warning(killed.error().text);
-    Result<> removed = co_await cgroup_->remove(env_.loop, deadline);
-    if (!removed) log_warning(removed.error().text);
-    cgroup_->remove_made_parents();
+    emptied = co_await cgroup_->kill_all(env_.loop, SIGKILL, deadline);
+    if (emptied) emptied = co_await cgroup_->remove(env_.loop, deadline);
+    if (emptied) cgroup_->remove_made_parents();
+  }
+  if (!emptied) {
+    // Something that cannot be killed now, in a hung file system: the record is what finds it again (KD-09).
+    log_warning(cat("container ", record_.id, " is not undone, use delete --force later: ", emptied.error().text));
+    co_return;
   }
   if (record_.create_runtime_begun) co_await run_poststop(env_, bundle_->spec.hooks, record_, record_.bundle);
   if (!dir_) co_return;
@@ -326,12 +369,8 @@ std::string id_map_lines(const std::vector<IdMapping>& mappings) {
   return lines;
 }
 
-Result<> apply_rlimits(const std::vector<Rlimit>& rlimits, pid_t pid) {
-  for (size_t index = 0; index < rlimits.size(); ++index) {
-    auto set = sys::set_rlimit(pid, rlimits[index].resource, rlimits[index].soft, rlimits[index].hard);
-    if (!set) return forward(std::move(set), cat("process.rlimits[", index, "]"));
-  }
-  return {};
+void raise_hard_limits(const std::vector<Rlimit>& rlimits, pid_t pid) {
+  for (const Rlimit& limit : rlimits) (void)sys::raise_hard_limit(pid, limit.resource, limit.hard);
 }
 
 }  // namespace gantry

@@ -34,7 +34,8 @@ io::Task<Result<sys::Fd>> dial(io::Loop& loop, std::string path);
 /// "container host size" lines for uid_map and gid_map.
 std::string id_map_lines(const std::vector<IdMapping>& mappings);
 
-/// The process' rlimits, set from outside so that a user namespace cannot forbid it. The error names the field.
-Result<> apply_rlimits(const std::vector<Rlimit>& rlimits, pid_t pid);
+/// Raises hard limits for a process that is about to lose the right to do so in a user namespace; it sets the exact
+/// values itself (Op::kRlimit). What cannot be raised is reported there, with the field's name.
+void raise_hard_limits(const std::vector<Rlimit>& rlimits, pid_t pid);
 
 }  // namespace gantry

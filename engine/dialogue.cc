@@ -18,6 +18,10 @@ Result<Dialogue> Dialogue::open(std::string plan) {
   return Dialogue(std::move(plan), sys::Fd(pair[0]), sys::Fd(pair[1]));
 }
 
+void Dialogue::end_input() {
+  (void)::shutdown(ours_.get(), SHUT_RD);
+}
+
 io::Task<Result<SyncEvent>> Dialogue::next(io::Loop& loop, io::Deadline deadline) {
   for (;;) {
     init::Frame frame{};
@@ -29,8 +33,7 @@ io::Task<Result<SyncEvent>> Dialogue::next(io::Loop& loop, io::Deadline deadline
       end.finished = true;
       co_return end;
     }
-    if (got == 0)
-      co_return std::unexpected(Error{cat("init went away while ", sync_state_name(state_)), ECONNRESET});
+    if (got == 0) co_return std::unexpected(Error{cat("init went away while ", sync_state_name(state_)), ECONNRESET});
     if (const char* wrong = init::check_frame(&frame, got)) co_return fail(cat("sync protocol: ", wrong));
     GANTRY_CO_LET(SyncEvent event, judge(frame));
     if (event.action == SyncAction::kWarn) continue;
@@ -44,11 +47,15 @@ Result<SyncEvent> Dialogue::judge(const init::Frame& frame) {
   const SyncStep step = advance(state_, frame.tag);
   state_ = step.next;
   switch (step.action) {
-    case SyncAction::kWarn: log_warning(describe(frame)); break;
-    case SyncAction::kFail: return std::unexpected(Error{describe(frame), frame.err});
+    case SyncAction::kWarn:
+      log_warning(describe(frame));
+      break;
+    case SyncAction::kFail:
+      return std::unexpected(Error{describe(frame), frame.err});
     case SyncAction::kIllegal:
       return fail(cat("sync protocol: ", tag_name(frame.tag), " is not legal while ", sync_state_name(before)));
-    default: break;
+    default:
+      break;
   }
   SyncEvent event;
   event.action = step.action;

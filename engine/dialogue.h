@@ -33,10 +33,14 @@ class Dialogue {
   /// Makes launcher and init exit if Commit was not sent.
   void hang_up() { ours_.reset(); }
 
+  /// Nothing more is expected: next() gives what has arrived, then the end. For when the child is known to be dead
+  /// while somebody else still holds its end of the socket.
+  void end_input();
+
   SyncState state() const { return state_; }
 
-  /// The next message that wants something done; warnings are logged on the way. An error frame, an illegal frame and EOF
-  /// before Commit are errors with the step's label in front; EOF has ECONNRESET.
+  /// The next message that wants something done; warnings are logged on the way. An error frame, an illegal frame and
+  /// EOF before Commit are errors with the step's label in front; EOF has ECONNRESET.
   io::Task<Result<SyncEvent>> next(io::Loop& loop, io::Deadline deadline);
 
   /// Sends a frame without a step. `fds` are borrowed until the task is done.

@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <optional>
 
@@ -25,15 +28,18 @@ class Execution final : public LaunchHandler {
 
   io::Task<Result<int>> run();
 
-  io::Task<Result<>> spawned(Dialogue& dialogue) override;
-  io::Task<Result<>> ready(const sys::Child& process) override;
+  io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
+  Result<> born(const sys::Child& process) override;
   io::Task<Result<>> committed(const sys::Child& process, int listener) override;
 
  private:
   Result<> load();
   io::Task<Result<>> dial_sockets();
   Result<LaunchRequest> plan();
-  Result<> choose_cgroup(PlanContext& context);
+  Result<> choose_cgroup();
+  Result<> make_gate();
+  Result<std::vector<sys::Fd>> open_cgroups(bool with_unified);
+  io::Task<Result<>> send_cgroups(Dialogue& dialogue, bool with_unified);
 
   Env& env_;
   ExecOptions options_;
@@ -46,6 +52,7 @@ class Execution final : public LaunchHandler {
   CompiledSeccomp seccomp_;
   std::optional<ForegroundTerminal> terminal_;
   sys::Fd console_, pidfd_socket_, cgroup_dir_;
+  sys::Fd gate_read_, gate_write_;
 };
 
 Result<> Execution::load() {
@@ -84,15 +91,22 @@ io::Task<Result<>> Execution::dial_sockets() {
   co_return Result<>();
 }
 
-/// EX-23: v2 processes are born in the container's cgroup, or where init is now if it refuses them.
-Result<> Execution::choose_cgroup(PlanContext& context) {
-  context.cgroup_mode = cgroup_->mode() == CgroupMode::kV2 ? PlanCgroups::kV2 : PlanCgroups::kV1;
-  if (cgroup_->mode() != CgroupMode::kV2) return {};
+/// EX-23: the launcher is born in the container's cgroup2 directory, or where init is now if that refuses processes.
+Result<> Execution::choose_cgroup() {
+  if (cgroup_->mode() == CgroupMode::kV1) return {};
   auto dir = cgroup_->unified_dir(subs_);
   if (!dir && subs_.empty()) dir = cgroup2_dir_of(container_->record.pid);
   if (!dir) return forward(std::move(dir), "error adding process to cgroups");
   cgroup_dir_ = std::move(*dir);
-  context.slots.cgroup_dir = slots_.add(cgroup_dir_.get());
+  return {};
+}
+
+/// The process waits behind its filter until the listener is fetched; the end of this pipe ends it.
+Result<> Execution::make_gate() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "pipe");
+  gate_read_ = sys::Fd(ends[0]);
+  gate_write_ = sys::Fd(ends[1]);
   return {};
 }
 
@@ -104,22 +118,43 @@ Result<LaunchRequest> Execution::plan() {
   context.slots.target_pidfd = slots_.add(container_->pidfd.get());
   context.slots.console_socket = slots_.add(terminal_ ? terminal_->child_end() : console_.get());
   context.slots.pidfd_socket = slots_.add(pidfd_socket_.get());
-  GANTRY_TRY(choose_cgroup(context));
+  if (seccomp_.listener) {
+    GANTRY_TRY(make_gate());
+    context.slots.exec_fifo = slots_.add(gate_read_.get());
+  }
+  GANTRY_TRY(choose_cgroup());
+  // Members of the container's pid namespace see what is cloned: by then no cgroup of the host may be open in it.
+  context.join_early = true;
   GANTRY_TRY(slots_.add_inherited(env_, options_.preserve_fds, false, context));
-  context.seccomp.bpf = std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()),
-                                         seccomp_.bpf.size() * sizeof(sock_filter));
+  context.seccomp.bpf =
+      std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()), seccomp_.bpf.size() * sizeof(sock_filter));
   context.seccomp.flags = seccomp_.flags;
   context.seccomp.listener = seccomp_.listener;
   context.slots.count = slots_.count();
   LaunchRequest request;
   GANTRY_LET(request.plan, build_exec_plan(spec_, process_, context));
   request.slots = slots_.fds();
+  request.cgroup = cgroup_dir_.get();
   return request;
 }
 
-io::Task<Result<>> Execution::spawned(Dialogue& dialogue) {
-  if (cgroup_->mode() == CgroupMode::kV2) co_return Result<>();
-  Result<std::vector<sys::Fd>> joins = cgroup_->join_fds(subs_);
+/// What the launcher writes itself into. `with_unified`: the kernel refused to clone it into the cgroup2 directory,
+/// which passes controllers on and so takes no process; where init is now there is room (EX-23).
+Result<std::vector<sys::Fd>> Execution::open_cgroups(bool with_unified) {
+  const bool where_init_is = with_unified && subs_.empty();
+  std::vector<sys::Fd> joins;
+  if (cgroup_->mode() != CgroupMode::kV2 || !subs_.empty()) {
+    GANTRY_LET(joins, cgroup_->join_fds(subs_, with_unified && !where_init_is));
+  }
+  if (!where_init_is || cgroup_->mode() == CgroupMode::kV1) return joins;
+  GANTRY_LET(const sys::Fd dir, cgroup2_dir_of(container_->record.pid));
+  GANTRY_LET(sys::Fd procs, sys::open_at(dir, "cgroup.procs", O_WRONLY));
+  joins.push_back(std::move(procs));
+  return joins;
+}
+
+io::Task<Result<>> Execution::send_cgroups(Dialogue& dialogue, bool with_unified) {
+  Result<std::vector<sys::Fd>> joins = open_cgroups(with_unified);
   if (!joins) co_return forward(std::move(joins), "error adding process to cgroups");
   std::vector<int> numbers;
   for (const sys::Fd& fd : *joins) numbers.push_back(fd.get());
@@ -128,15 +163,21 @@ io::Task<Result<>> Execution::spawned(Dialogue& dialogue) {
   co_return sent;
 }
 
-io::Task<Result<>> Execution::ready(const sys::Child& process) {
-  co_return apply_rlimits(process_.rlimits, process.pid);
+io::Task<Result<>> Execution::spawned(Dialogue& dialogue, bool in_cgroup) {
+  Result<> sent = co_await send_cgroups(dialogue, !in_cgroup);
+  co_return sent;
+}
+
+Result<> Execution::born(const sys::Child& process) {
+  if (spec_.ns(NamespaceType::kUser).wanted) raise_hard_limits(process_.rlimits, process.pid);
+  return {};
 }
 
 io::Task<Result<>> Execution::committed(const sys::Child& process, int listener) {
   if (listener < 0) co_return Result<>();
   const std::string state = state_json(container_->record, Status::kRunning, container_->record.pid);
-  Result<> sent = co_await hand_over_listener(env_.loop, *spec_.seccomp, process, listener, state);
-  co_return sent;
+  GANTRY_CO_TRY(co_await hand_over_listener(env_.loop, *spec_.seccomp, process, listener, state));
+  co_return sys::write_all(gate_write_, "0");
 }
 
 io::Task<Result<int>> Execution::run() {

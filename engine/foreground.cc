@@ -1,5 +1,7 @@
 #include "engine/foreground.h"
 
+#include <sys/wait.h>
+
 #include <array>
 #include <csignal>
 
@@ -14,10 +16,18 @@ namespace {
 // How long a terminal's output may go on after the process' end: something it left behind may hold the pty for ever.
 constexpr int64_t kDrainMs = 300;
 
-// All but SIGCHLD (reaping), SIGURG (as runc), the stop signals that cannot be caught, and what a fault of our own raises.
-constexpr std::array kForwarded{SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM,   SIGTERM, SIGCONT, SIGTSTP,
-                                SIGTTIN, SIGTTOU, SIGXCPU, SIGXFSZ, SIGPIPE, SIGVTALRM, SIGPROF, SIGIO,   SIGWINCH,
-                                SIGPWR};
+// All but SIGURG (as runc), the stop signals that cannot be caught, and what a fault of our own raises. SIGCHLD is not
+// forwarded: it says that there may be an orphan to reap.
+constexpr std::array kForwarded{SIGCHLD, SIGHUP,    SIGINT,  SIGQUIT, SIGUSR1,  SIGUSR2, SIGALRM,
+                                SIGTERM, SIGCONT,   SIGTSTP, SIGTTIN, SIGTTOU,  SIGXCPU, SIGXFSZ,
+                                SIGPIPE, SIGVTALRM, SIGPROF, SIGIO,   SIGWINCH, SIGPWR};
+
+/// Reaps what the kernel has given us as a subreaper, but not the process attended: its status is the ExitSource's.
+void reap_orphans(pid_t attended) {
+  siginfo_t info{};
+  while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 && info.si_pid != attended)
+    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+}
 
 io::Task<> forward_signals(io::Signals& signals, const sys::Child& process,
                            std::optional<ForegroundTerminal>& terminal) {
@@ -25,11 +35,13 @@ io::Task<> forward_signals(io::Signals& signals, const sys::Child& process,
   for (;;) {
     Result<int> signo = co_await signals.next(never);
     if (!signo) co_return;
-    if (*signo == SIGWINCH) {
-      if (terminal) terminal->resize();
-      continue;
+    if (*signo == SIGCHLD) {
+      reap_orphans(process.pid);
+    } else if (*signo != SIGWINCH) {
+      (void)sys::pidfd_signal(process.pidfd, *signo);
+    } else if (terminal) {
+      terminal->resize();
     }
-    (void)sys::pidfd_signal(process.pidfd, *signo);
   }
 }
 

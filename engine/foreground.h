@@ -20,8 +20,8 @@ class ForwardedSignals {
   io::Signals signals_;
 };
 
-/// Forwards signals (SIGWINCH resizes), relays the terminal and waits for the end. With a terminal, all that the process
-/// has written before its end is on stdout when this returns, and the terminal's mode is restored.
+/// Forwards signals (SIGWINCH resizes), relays the terminal and waits for the end. With a terminal, all that the
+/// process has written before its end is on stdout when this returns, and the terminal's mode is restored.
 io::Task<Result<int>> attend(Env& env, const sys::Child& process, std::optional<ForegroundTerminal>& terminal,
                              ForwardedSignals& forwarded);
 

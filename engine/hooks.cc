@@ -150,7 +150,9 @@ io::Task<Result<>> run_hook(Env& env, HookRun run) {
   co_return ended;
 }
 
-std::string hook_prefix(std::string_view kind, size_t index) { return cat("error running ", kind, " hook #", index); }
+std::string hook_prefix(std::string_view kind, size_t index) {
+  return cat("error running ", kind, " hook #", index);
+}
 
 }  // namespace
 

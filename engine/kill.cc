@@ -15,6 +15,13 @@ io::Task<Result<>> kill_cgroup(Env& env, const ContainerRecord& record, int sign
   co_return killed;
 }
 
+bool is_empty(const ContainerRecord& record) {
+  const auto cgroup = recorded_cgroup(record);
+  if (!cgroup) return true;
+  const auto empty = cgroup->empty();
+  return empty && *empty;
+}
+
 /// KD-06: on v1 a frozen process does not die before it is thawed.
 io::Task<Result<>> thaw_for_kill(Env& env, const ContainerRecord& record) {
   GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(record));
@@ -31,9 +38,9 @@ io::Task<Result<>> kill(Env& env, std::string id, int signo, bool all) {
   const bool stopped = !permits(container.status, Verb::kKill);
   // Without a pid namespace of its own the container's processes outlive init (KD-05).
   const bool whole = all || (signo == SIGKILL && !container.record.private_pid_ns);
-  if (whole && container.health == RecordHealth::kGood) {
+  if (whole && container.health == RecordHealth::kGood && (all || !stopped || !is_empty(container.record))) {
     Result<> killed = co_await kill_cgroup(env, container.record, signo);
-    if (!killed || all || !stopped) co_return killed;
+    co_return killed;
   }
   if (stopped) co_return not_permitted(container, Verb::kKill);
   Result<> sent = sys::pidfd_signal(container.pidfd, signo);

@@ -6,6 +6,8 @@
 
 #include <csignal>
 
+#include "io/scope.h"
+#include "io/watch.h"
 #include "sys/file.h"
 #include "sys/proc.h"
 #include "sys/text.h"
@@ -35,6 +37,16 @@ io::Task<Result<>> take_init(Launching& now, SyncEvent event) {
   co_return now.handler.born(now.process);
 }
 
+/// Who is gone cannot be sent to or asked; why it went is in the socket.
+io::Task<Result<>> cause_of(Launching& now, Result<> failed) {
+  const int why = failed.error().sys_errno;
+  if (why != EPIPE && why != ECONNRESET && why != ESRCH) co_return failed;
+  const io::Deadline soon = io::Deadline::in_ms(kReapLimitMs);
+  Result<SyncEvent> said = co_await now.dialogue.next(now.env.loop, soon);
+  if (said) co_return failed;
+  co_return forward(std::move(said));
+}
+
 io::Task<Result<>> handle(Launching& now, SyncEvent event) {
   io::Loop& loop = now.env.loop;
   switch (event.action) {
@@ -60,20 +72,37 @@ io::Task<Result<>> handle(Launching& now, SyncEvent event) {
       GANTRY_CO_TRY(co_await now.handler.ready(now.process));
       GANTRY_CO_TRY(co_await now.dialogue.send(loop, init::Tag::kCommit));
       Result<> done = co_await now.handler.committed(now.process, now.listener);
-      co_return done;
+      if (done) co_return done;
+      Result<> cause = co_await cause_of(now, std::move(done));
+      co_return cause;
     }
     default:
       co_return fail("sync protocol: unexpected event");
   }
 }
 
+/// An init that dies is the end, even while its launcher hangs in a mount source and keeps the socket open.
+io::Task<> end_with_init(Launching& now) {
+  const io::Deadline never = io::Deadline::never();
+  const io::Wake wake = co_await io::wait_pidfd(now.env.loop, now.process.pidfd.get(), never);
+  if (wake == io::Wake::kReady) now.dialogue.end_input();
+}
+
 io::Task<Result<>> converse(Launching& now) {
-  GANTRY_CO_TRY(co_await now.handler.spawned(now.dialogue));
+  io::CancelSource* const inherited = co_await io::inherited_cancel();
+  io::Scope watch(now.env.loop, inherited);
+  Result<> greeted = co_await now.handler.spawned(now.dialogue, now.launcher.in_cgroup);
+  if (!greeted) {
+    Result<> cause = co_await cause_of(now, std::move(greeted));
+    co_return cause;
+  }
   const io::Deadline deadline = io::Deadline::in_ms(kSetupLimitMs);
   for (;;) {
     GANTRY_CO_LET(SyncEvent event, co_await now.dialogue.next(now.env.loop, deadline));
     if (event.finished) co_return Result<>();
+    const bool born = event.action == SyncAction::kTakeInit;
     GANTRY_CO_TRY(co_await handle(now, std::move(event)));
+    if (born) watch.spawn(end_with_init(now));
   }
 }
 
@@ -108,7 +137,7 @@ io::Task<Error> abandon(Launching& now, Error why) {
 
 }  // namespace
 
-io::Task<Result<>> LaunchHandler::spawned(Dialogue& dialogue) {
+io::Task<Result<>> LaunchHandler::spawned(Dialogue& dialogue, bool in_cgroup) {
   co_return Result<>();
 }
 Result<> LaunchHandler::born(const sys::Child& process) {
@@ -135,6 +164,7 @@ io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandl
   fds.sync = dialogue.child_end();
   fds.plan = plan.get();
   fds.slots = std::move(request.slots);
+  fds.cgroup = request.cgroup;
   GANTRY_CO_LET(sys::Child launcher, co_await env.spawner.spawn(fds));
   dialogue.close_child_end();
   Launching now{env, handler, std::move(dialogue), std::move(launcher), sys::Child(), -1};

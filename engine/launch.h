@@ -16,8 +16,9 @@ namespace gantry {
 class LaunchHandler {
  public:
   virtual ~LaunchHandler() = default;
-  /// The launcher runs and clones; the time to make cgroups and send kCgroup.
-  virtual io::Task<Result<>> spawned(Dialogue& dialogue);
+  /// The launcher runs and clones; the time to make cgroups and send kCgroup. `in_cgroup`: it was born in
+  /// LaunchRequest::cgroup.
+  virtual io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup);
   virtual Result<> born(const sys::Child& process);
   virtual Result<> write_maps(const sys::Child& process);
   virtual io::Task<Result<>> run_hooks(init::HookPoint point, const sys::Child& process);
@@ -31,6 +32,7 @@ struct LaunchRequest {
   std::string plan;
   std::array<int, 3> stdio{0, 1, 2};  ///< borrowed
   std::vector<int> slots;             ///< borrowed; slot N of the Plan
+  int cgroup = -1;                    ///< borrowed; cgroup2 directory in which the launcher is born
 };
 
 /// Runs the whole dialogue. On success the process waits for start (create) or runs (exec). On failure it is killed and

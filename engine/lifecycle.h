@@ -14,7 +14,8 @@ enum class Verb : uint8_t { kStart, kExec, kKill, kDelete, kPause, kResume, kUpd
 /// The spec's word: "created", "running", ...
 std::string_view status_name(Status status);
 
-/// Whether `verb` is allowed in `status`. exec is allowed in created (EX-21), delete only when stopped or created (KD-07).
+/// Whether `verb` is allowed in `status`. exec is allowed in created (EX-21), delete only when stopped or created
+/// (KD-07).
 bool permits(Status status, Verb verb);
 
 }  // namespace gantry

@@ -36,6 +36,18 @@ Result<Cgroup> recorded_cgroup(const ContainerRecord& record) {
   return Cgroup::open(paths);
 }
 
+void recall_cgroups(const StateDir& dir, ContainerRecord& record) {
+  const auto config = dir.load_config();
+  if (!config) return;
+  const auto spec = parse_spec(*config);
+  const auto host = probe_cgroup_host();
+  if (!spec || !host) return;
+  const auto paths = resolve_cgroup(*host, spec->cgroups_path, dir.id());
+  if (!paths) return;
+  record.cgroup_mode = cgroup_mode_name(paths->mode);
+  record.cgroup_paths = paths->dirs;
+}
+
 void refresh_status(Loaded& container) {
   container.status = Status::kStopped;
   if (container.health != RecordHealth::kGood) return;
@@ -64,6 +76,7 @@ Result<Loaded> load_from(StateDir dir) {
     return forward(std::move(loaded));
   }
   Loaded container{std::move(dir), std::move(loaded->record), loaded->health, Status::kStopped, sys::Fd()};
+  if (container.health != RecordHealth::kGood) recall_cgroups(container.dir, container.record);
   refresh_status(container);
   return container;
 }
@@ -85,8 +98,8 @@ io::Task<Result<Loaded>> load_locked(Env& env, std::string id) {
     GANTRY_CO_LET(const bool mine, dir.try_lock());
     if (mine) co_return load_from(std::move(dir));
     if (deadline.expired())
-      co_return fail(cat("container ", id, " is busy: another command on it has not finished within ",
-                         kLockLimitMs / 1000, " s"));
+      co_return fail(
+          cat("container ", id, " is busy: another command on it has not finished within ", kLockLimitMs / 1000, " s"));
     const io::Wake wake = co_await io::sleep_for(env.loop, pause);
     if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for the container's lock");
     if (pause < std::chrono::milliseconds(50)) pause *= 2;
@@ -111,8 +124,10 @@ std::unexpected<Error> not_permitted(const Loaded& container, Verb verb) {
     case Verb::kDelete:
       return fail(cat("cannot delete container ", container.record.id,
                       " that is not stopped: ", status_name(container.status)));
-    case Verb::kResume: return fail("container not paused");
-    default: return fail("container not running");
+    case Verb::kResume:
+      return fail("container not paused");
+    default:
+      return fail("container not running");
   }
 }
 

@@ -20,19 +20,23 @@ struct Loaded {
   pid_t live_pid() const { return pidfd ? record.pid : 0; }
 };
 
-/// Reads record and status without the lock (SL-03). "container does not exist" for an unknown id or a directory without
-/// state.json.
+/// Reads record and status without the lock (SL-03). "container does not exist" for an unknown id or a directory
+/// without state.json.
 Result<Loaded> load_container(const Env& env, const std::string& id);
 
 /// Status of what is already open; fills pidfd.
 void refresh_status(Loaded& container);
 
-/// load_container, holding the container's lock until the result dies. Waits for another gantry to finish with it, a few
-/// seconds at most: "container ID is busy".
+/// load_container, holding the container's lock until the result dies. Waits for another gantry to finish with it, a
+/// few seconds at most: "container ID is busy".
 io::Task<Result<Loaded>> load_locked(Env& env, std::string id);
 
 /// The container's cgroups as recorded. Touches nothing.
 Result<Cgroup> recorded_cgroup(const ContainerRecord& record);
+
+/// For a record that is lost: names the cgroups again from the frozen config, so that what runs in them can be found.
+/// Without a config either, nothing is known and the record stays as it is.
+void recall_cgroups(const StateDir& dir, ContainerRecord& record);
 
 /// The config frozen at create.
 Result<Spec> recorded_spec(const Loaded& container);

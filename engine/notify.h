@@ -25,8 +25,8 @@ class NotifyRelay {
   /// environment of this process; without one nothing is forwarded.
   static Result<NotifyRelay> open(const sys::Fd& state_dir);
 
-  /// Waits for a datagram beginning with READY=, passes it on with MAINPID and a BARRIER (30 s at most). Ends without an
-  /// error when the container ends first.
+  /// Waits for a datagram beginning with READY=, passes it on with MAINPID and a BARRIER (30 s at most). Ends without
+  /// an error when the container ends first.
   io::Task<Result<>> forward_ready(io::Loop& loop, pid_t init, int init_pidfd);
 
  private:

@@ -23,8 +23,13 @@ void set_oom_score(PlanWriter& writer, const Process& process) {
 
 /// The cgroup and CPU steps with which every process of a container begins.
 void add_cgroup_entry(PlanWriter& writer, const PlanContext& context) {
-  if (context.cgroup_mode == PlanCgroups::kV1) writer.step(init::Op::kJoinCgroups, "cgroup");
-  if (context.cgroup_mode == PlanCgroups::kV2) writer.header().cgroup_slot = context.slots.cgroup_dir;
+  if (context.join_early) {
+    writer.header().flags |= init::kHeaderJoinEarly;
+  } else if (context.cgroup_mode == PlanCgroups::kV1) {
+    writer.step(init::Op::kJoinCgroups, "cgroup");
+  }
+  // v2, and the cgroup2 tree of a hybrid host.
+  writer.header().cgroup_slot = context.slots.cgroup_dir;
   writer.step(init::Op::kResetAffinity, "cgroup");
 }
 

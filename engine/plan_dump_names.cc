@@ -62,6 +62,7 @@ constexpr auto kOps = [] {
   set(Op::kUmask, {"Umask", {}, {""}, {Form::kOctal}});
   set(Op::kNoNewPrivs, {"NoNewPrivs"});
   set(Op::kPidfdSocket, {"PidfdSocket", {""}, {"slot "}, {Form::kSigned}});
+  set(Op::kRlimit, {"Rlimit", {}, {"resource ", "soft ", "hard "}, {Form::kSigned, Form::kSigned, Form::kSigned}});
   set(Op::kMkCwd, {"MkCwd", {""}});
   set(Op::kIdentity, {"Identity"});
   set(Op::kChdir, {"Chdir", {""}});
@@ -100,6 +101,7 @@ constexpr BitName kHeaderFlags[] = {
     {init::kHeaderNoClone, "no clone"},
     {init::kHeaderOomScore, "oom score"},
     {init::kHeaderKeepDumpable, "keep dumpable"},
+    {init::kHeaderJoinEarly, "join early"},
 };
 
 constexpr BitName kStepFlags[] = {

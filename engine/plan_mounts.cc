@@ -143,7 +143,8 @@ Result<> add_mount(Draft& draft, const Mount& mount, const std::string& label) {
 Result<> add_mounts(Draft& draft) {
   for (size_t i = 0; i < draft.spec.mounts.size(); ++i) {
     const Mount& mount = draft.spec.mounts[i];
-    const std::string label = cat("mounts[", i, "] ", mount.destination);
+    std::string label = cat("mounts[", i, "] ", mount.destination);
+    if (mount.bind && !mount.source.empty()) label += cat(" from ", mount.source);
     const bool is_cgroup = mount.type == "cgroup" && !is_bind(mount) && !mount.remount;
     GANTRY_TRY(is_cgroup ? add_cgroup_mount(draft, mount, label) : add_mount(draft, mount, label));
   }

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "engine/plan_parts.h"
+#include "engine/spec_names.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -88,6 +89,17 @@ Result<> add_identity(PlanWriter& writer, const Process& process, const PlanCont
   const init::Ref blob = writer.blob(args);
   writer.step(init::Op::kIdentity, cat("process.user ", args.uid, ":", args.gid)).s[0] = blob;
   return {};
+}
+
+/// PR-07. By init itself and not by the engine: once the user has changed, prlimit(2) would take CAP_SYS_RESOURCE.
+void add_rlimits(PlanWriter& writer, const Process& process) {
+  for (size_t index = 0; index < process.rlimits.size(); ++index) {
+    const Rlimit& limit = process.rlimits[index];
+    auto& step = writer.step(init::Op::kRlimit, cat("process.rlimits[", index, "] ", rlimit_name(limit.resource)));
+    step.n[0] = static_cast<uint64_t>(limit.resource);
+    step.n[1] = limit.soft;
+    step.n[2] = limit.hard;
+  }
 }
 
 void add_user(PlanWriter& writer, const Process& process, const PlanContext& context, Role role) {
@@ -187,6 +199,7 @@ Result<> add_process(PlanWriter& writer, const Process& process, const PlanConte
   drop_empty_home(env);
 
   add_user(writer, process, context, role);
+  add_rlimits(writer, process);
   GANTRY_TRY(add_identity(writer, process, context));
   step_with(writer, init::Op::kChdir, cat("process.cwd ", process.cwd), process.cwd);
   if (role == Role::kExec && !process.apparmor_profile.empty()) {
@@ -201,6 +214,8 @@ Result<> add_process(PlanWriter& writer, const Process& process, const PlanConte
   }
   add_ready(writer);
   add_filter(writer, process, context);
+  // execve would close the listener before the engine has fetched it.
+  if (role == Role::kExec && context.seccomp.listener) add_wait_start(writer, context);
   if (role == Role::kInit) {
     add_wait_start(writer, context);
     add_start_hooks(writer, start_hooks, env, context);

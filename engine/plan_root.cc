@@ -33,6 +33,15 @@ std::string sysctl_path(std::string_view key) {
   return path;
 }
 
+bool is_unbindable(const Spec& spec) {
+  return (spec.rootfs_propagation & MS_UNBINDABLE) != 0;
+}
+
+void add_root_propagation(Draft& draft) {
+  init::Step& step = draft.writer.step(init::Op::kRootPropagation, "linux.rootfsPropagation");
+  step.n[0] = draft.spec.rootfs_propagation;
+}
+
 void add_hook_point(Draft& draft, init::HookPoint point, std::string_view label) {
   draft.writer.step(init::Op::kHooks, label).n[0] = static_cast<uint64_t>(point);
 }
@@ -76,9 +85,7 @@ Result<> add_pivot(Draft& draft) {
   }
   init::Step& pivot = draft.writer.step(init::Op::kPivot, cat("root.path ", draft.context.rootfs));
   if (draft.context.no_pivot) pivot.flags |= init::kStepNoPivot;
-  if (spec.rootfs_propagation != 0) {
-    draft.writer.step(init::Op::kRootPropagation, "linux.rootfsPropagation").n[0] = spec.rootfs_propagation;
-  }
+  if (spec.rootfs_propagation != 0 && !is_unbindable(spec)) add_root_propagation(draft);
   if (spec.process) {
     step_with(draft.writer, init::Op::kMkCwd, cat("process.cwd ", spec.process->cwd), spec.process->cwd);
   }
@@ -101,6 +108,8 @@ void add_finish(Draft& draft) {
   }
   add_paths(draft, init::Op::kReadonlyPath, spec.readonly_paths, "linux.readonlyPaths");
   add_paths(draft, init::Op::kMaskedPath, spec.masked_paths, "linux.maskedPaths");
+  // Read-only paths are binds: they would be refused.
+  if (is_unbindable(spec)) add_root_propagation(draft);
 }
 
 }  // namespace gantry::plan

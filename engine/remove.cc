@@ -13,18 +13,26 @@ namespace gantry {
 namespace {
 
 constexpr int64_t kDeathLimitMs = 10'000;
+constexpr int64_t kQuickDeathMs = 200;
 constexpr int64_t kQuickRemoveMs = 500;
 
 /// KD-07, KD-08: init dies, frozen or not, and is waited for.
 io::Task<Result<>> end_init(Env& env, Loaded& container) {
   if (!container.pidfd) co_return Result<>();
   (void)sys::pidfd_signal(container.pidfd, SIGKILL);
-  const io::Deadline deadline = io::Deadline::in_ms(kDeathLimitMs);
-  if (container.status == Status::kPaused) {
-    GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container.record));
-    GANTRY_CO_TRY(co_await cgroup.thaw(env.loop, deadline));
+  io::Wake wake = io::Wake::kTimeout;
+  if (container.status != Status::kPaused) {
+    const io::Deadline soon = io::Deadline::in_ms(kQuickDeathMs);
+    wake = co_await io::wait_pidfd(env.loop, container.pidfd.get(), soon);
   }
-  const io::Wake wake = co_await io::wait_pidfd(env.loop, container.pidfd.get(), deadline);
+  const io::Deadline deadline = io::Deadline::in_ms(kDeathLimitMs);
+  if (wake == io::Wake::kTimeout) {
+    // On v1 nothing frozen dies, and the freezer may be one that the container has made below its own.
+    GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container.record));
+    Result<> killed = co_await cgroup.kill_all(env.loop, SIGKILL, deadline);
+    if (!killed) log_warning(killed.error().text);
+    wake = co_await io::wait_pidfd(env.loop, container.pidfd.get(), deadline);
+  }
   if (wake == io::Wake::kReady) co_return Result<>();
   co_return fail(cat("container init still running: pid ", container.record.pid, " ignores SIGKILL (see /proc/",
                      container.record.pid, "/stack)"));
@@ -48,12 +56,25 @@ io::Task<Result<>> end_cgroup(Env& env, const Loaded& container) {
   co_return removed;
 }
 
-/// A directory without state.json: half-made, and removed in any case (KD-09).
-Result<> remove_half_made(Env& env, const std::string& id) {
-  GANTRY_LET(StateDir dir, env.store.open(id));
-  GANTRY_LET(const bool mine, dir.try_lock());
-  if (!mine) return fail(cat("container ", id, " is being created"));
-  return env.store.remove(dir);
+/// A directory without state.json: half-made, and removed in any case with what it may have started (KD-09).
+io::Task<Result<>> remove_half_made(Env& env, std::string id) {
+  GANTRY_CO_LET(StateDir dir, env.store.open(id));
+  GANTRY_CO_LET(const bool mine, dir.try_lock());
+  if (!mine) co_return fail(cat("container ", id, " is being created"));
+  Loaded remains{std::move(dir), ContainerRecord(), RecordHealth::kCrashed, Status::kStopped, sys::Fd()};
+  recall_cgroups(remains.dir, remains.record);
+  GANTRY_CO_TRY(co_await end_cgroup(env, remains));
+  co_return env.store.remove(remains.dir);
+}
+
+/// A damaged record is no permission to kill: that wants --force.
+Result<> check_remains(const Loaded& container) {
+  if (container.health == RecordHealth::kGood || container.record.cgroup_paths.empty()) return {};
+  GANTRY_LET(const Cgroup cgroup, recorded_cgroup(container.record));
+  const auto empty = cgroup.empty();
+  if (empty && *empty) return {};
+  return fail(cat("cannot delete container ", container.record.id,
+                  ": its state.json is damaged and processes are left in its cgroup; use --force"));
 }
 
 }  // namespace
@@ -76,12 +97,13 @@ io::Task<Result<>> remove(Env& env, std::string id, bool force) {
   Result<Loaded> container = co_await load_locked(env, id);
   if (!container) {
     if (container.error().sys_errno != ENOENT) co_return forward(std::move(container));
-    Result<> swept = remove_half_made(env, id);
+    Result<> swept = co_await remove_half_made(env, id);
     if (!swept && swept.error().sys_errno != ENOENT) co_return swept;
     if (force) co_return Result<>();
     co_return forward(std::move(container));
   }
   if (!force && !permits(container->status, Verb::kDelete)) co_return not_permitted(*container, Verb::kDelete);
+  if (!force) GANTRY_CO_TRY(check_remains(*container));
   const std::string hook_cwd;  // the caller's directory: what runc does for delete (HK-02)
   Result<> removed = co_await remove_loaded(env, *container, nullptr, hook_cwd);
   co_return removed;

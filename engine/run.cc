@@ -31,8 +31,7 @@ io::Task<Result<>> start_program(Running& run, bool& program_failed) {
   Result<> executed = co_await await_program(run.env.loop, std::move(status));
   program_failed = !executed;
   GANTRY_CO_TRY(std::move(executed));
-  Result<> hooked =
-      co_await run_poststart(run.env, run.created.spec.hooks, run.created.record, run.created.init.pidfd);
+  Result<> hooked = co_await run_poststart(run.env, run.created.spec.hooks, run.created.record, run.created.init.pidfd);
   co_return hooked;
 }
 

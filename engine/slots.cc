@@ -15,14 +15,13 @@ unsigned listen_fds() {
   return parse_number<unsigned>(count).value_or(0);
 }
 
-Result<> SlotTable::add_inherited(const Env& env, unsigned preserve_fds, bool socket_activation,
-                                  PlanContext& context) {
+Result<> SlotTable::add_inherited(const Env& env, unsigned preserve_fds, bool socket_activation, PlanContext& context) {
   const unsigned listening = socket_activation ? listen_fds() : 0;
   const unsigned total = listening + preserve_fds;
   if (env.inherited_fds < total) {
     const unsigned missing = env.inherited_fds < listening ? 0 : env.inherited_fds - listening;
-    return fail(cat("unable to stat preserved-fd ", missing, " (of ", preserve_fds,
-                    "): no such file or directory: fd ", env.inherited_fds + 3, " is not open"));
+    return fail(cat("unable to stat preserved-fd ", missing, " (of ", preserve_fds, "): no such file or directory: fd ",
+                    env.inherited_fds + 3, " is not open"));
   }
   if (total == 0) return {};
   context.slots.first_preserved = count();

@@ -6,7 +6,9 @@
 
 namespace gantry {
 
-io::Task<Result<sys::Child>> LocalSpawner::spawn(const sys::SpawnFds& fds) { co_return sys::spawn_launcher(fds); }
+io::Task<Result<sys::Child>> LocalSpawner::spawn(const sys::SpawnFds& fds) {
+  co_return sys::spawn_launcher(fds);
+}
 
 io::Task<Result<ExitStatus>> LocalExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
   const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);

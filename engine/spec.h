@@ -1,7 +1,7 @@
 // The container's configuration after parsing: typed, defaulted, with no strings left to interpret.
 //
-// Source: OCI runtime-spec 1.3.0 (config.md, config-linux.md). parse_spec() makes it from bytes, check_spec() judges it,
-// plan_build() compiles it. An absent optional is "not given"; a protection that is absent is never "skip it".
+// Source: OCI runtime-spec 1.3.0 (config.md, config-linux.md). parse_spec() makes it from bytes, check_spec() judges
+// it, plan_build() compiles it. An absent optional is "not given"; a protection that is absent is never "skip it".
 #pragma once
 
 #include <sys/resource.h>
@@ -36,7 +36,8 @@ struct Rlimit {
   rlim_t hard = 0;
 };
 
-/// Capability sets as bit masks (bit N = capability N, linux/capability.h). Unknown names are collected, not failed (PR-10).
+/// Capability sets as bit masks (bit N = capability N, linux/capability.h). Unknown names are collected, not failed
+/// (PR-10).
 struct Capabilities {
   uint64_t bounding = 0;
   uint64_t effective = 0;
@@ -76,10 +77,11 @@ struct MountFlags {
   uint64_t clear = 0;
   uint64_t rec_set = 0;
   uint64_t rec_clear = 0;
-  uint64_t propagation = 0;          ///< one MS_SHARED/SLAVE/PRIVATE/UNBINDABLE, 0 = none given
+  uint64_t propagation = 0;  ///< one MS_SHARED/SLAVE/PRIVATE/UNBINDABLE, 0 = none given
   bool propagation_recursive = false;
-  bool any_attribute = false;        ///< an attribute option was given at all: a bind without one is not remounted (MT-23)
-  unsigned long superblock = 0;      ///< MS_* that belong to the superblock: MS_RDONLY for "ro", MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME, MS_I_VERSION, MS_SILENT
+  bool any_attribute = false;    ///< an attribute option was given at all: a bind without one is not remounted (MT-23)
+  unsigned long superblock = 0;  ///< MS_* that belong to the superblock: MS_RDONLY for "ro", MS_SYNCHRONOUS,
+                                 ///< MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME, MS_I_VERSION, MS_SILENT
 };
 
 struct Mount {
@@ -127,8 +129,8 @@ struct Device {
 
 struct DeviceRule {
   bool allow = false;
-  char type = 'a';                 ///< 'a', 'c' or 'b'
-  std::optional<int64_t> major;    ///< absent = any
+  char type = 'a';               ///< 'a', 'c' or 'b'
+  std::optional<int64_t> major;  ///< absent = any
   std::optional<int64_t> minor;
   bool read = false, write = false, mknod = false;
 };

@@ -139,8 +139,7 @@ LoadedRecord decode_record(std::string_view bytes, std::string_view id, std::str
     loaded.health = RecordHealth::kCrashed;
   }
   // A file that claims to be another container's, or names an impossible pid, is not this container's record.
-  if (loaded.record.id != id || loaded.record.pid < 0 || loaded.record.pid == 1)
-    loaded.health = RecordHealth::kCrashed;
+  if (loaded.record.id != id || loaded.record.pid < 0 || loaded.record.pid == 1) loaded.health = RecordHealth::kCrashed;
   loaded.record.id = id;
   return loaded;
 }

@@ -48,7 +48,9 @@ Result<bool> StateDir::try_lock() {
   return fail_errno(errno, "flock");
 }
 
-void StateDir::unlock() { ::flock(dir_.get(), LOCK_UN); }
+void StateDir::unlock() {
+  ::flock(dir_.get(), LOCK_UN);
+}
 
 Result<> StateDir::save(const ContainerRecord& record) const {
   GANTRY_LET(const std::string boot, sys::boot_id());
@@ -66,7 +68,9 @@ Result<> StateDir::save_config(std::string_view config) const {
   return sys::replace_file_at(dir_, kConfigFile, config, 0600);
 }
 
-Result<std::string> StateDir::load_config() const { return sys::read_file_at(dir_, kConfigFile, kMaxConfig); }
+Result<std::string> StateDir::load_config() const {
+  return sys::read_file_at(dir_, kConfigFile, kMaxConfig);
+}
 
 Result<StateDir::Fifos> StateDir::make_fifos() const {
   Fifos fifos;
@@ -88,7 +92,9 @@ Result<sys::Fd> StateDir::open_status_fifo() const {
   return sys::open_at(dir_, kStatusFifo, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
 }
 
-void StateDir::remove_start_fifo() const { ::unlinkat(dir_.get(), kStartFifo, 0); }
+void StateDir::remove_start_fifo() const {
+  ::unlinkat(dir_.get(), kStartFifo, 0);
+}
 
 Result<StateDir> StateStore::create(const std::string& id) {
   const std::string path = path_of(id);

@@ -1,7 +1,7 @@
 // The state directory: <root>/<id>/ with state.json, config.json (frozen at create), the fifos and the lock.
 //
-// state.json is replaced atomically and carries its own length, CRC and boot id: a torn file, or one of an earlier boot,
-// reads as "crashed", never as "absent" (design §5). Layout and lock are private to this file.
+// state.json is replaced atomically and carries its own length, CRC and boot id: a torn file, or one of an earlier
+// boot, reads as "crashed", never as "absent" (design §5). Layout and lock are private to this file.
 #pragma once
 
 #include <optional>
@@ -76,8 +76,8 @@ class StateStore {
   const std::string& root() const { return root_; }
   std::string path_of(const std::string& id) const { return root_ + "/" + id; }
 
-  /// Makes the root if needed (0700) and the container's directory (0711), exclusively: the directory is the claim to the
-  /// id (SD-05). "container with given ID already exists".
+  /// Makes the root if needed (0700) and the container's directory (0711), exclusively: the directory is the claim to
+  /// the id (SD-05). "container with given ID already exists".
   Result<StateDir> create(const std::string& id);
   /// "container does not exist".
   Result<StateDir> open(const std::string& id) const;

@@ -62,19 +62,32 @@ std::string_view sync_state_name(SyncState state) {
 
 std::string_view tag_name(Tag tag) {
   switch (tag) {
-    case Tag::kBorn: return "Born";
-    case Tag::kMapsPlease: return "MapsPlease";
-    case Tag::kHooksPlease: return "HooksPlease";
-    case Tag::kSeccompFd: return "SeccompFd";
-    case Tag::kReady: return "Ready";
-    case Tag::kError: return "Error";
-    case Tag::kWarning: return "Warning";
-    case Tag::kGo: return "Go";
-    case Tag::kCgroup: return "Cgroup";
-    case Tag::kCommit: return "Commit";
-    case Tag::kMountFdPlease: return "MountFdPlease";
-    case Tag::kMountFd: return "MountFd";
-    case Tag::kInvalid: break;
+    case Tag::kBorn:
+      return "Born";
+    case Tag::kMapsPlease:
+      return "MapsPlease";
+    case Tag::kHooksPlease:
+      return "HooksPlease";
+    case Tag::kSeccompFd:
+      return "SeccompFd";
+    case Tag::kReady:
+      return "Ready";
+    case Tag::kError:
+      return "Error";
+    case Tag::kWarning:
+      return "Warning";
+    case Tag::kGo:
+      return "Go";
+    case Tag::kCgroup:
+      return "Cgroup";
+    case Tag::kCommit:
+      return "Commit";
+    case Tag::kMountFdPlease:
+      return "MountFdPlease";
+    case Tag::kMountFd:
+      return "MountFd";
+    case Tag::kInvalid:
+      break;
   }
   return "unknown";
 }

@@ -27,7 +27,8 @@ class ForegroundTerminal {
   /// Takes the master out of the socket, gives it the terminal's size, clears ONLCR, enters raw mode.
   io::Task<Result<>> attach(io::Loop& loop);
 
-  /// Copies stdin to the pty and the pty to stdout; ends when the pty's other side is closed and all its output written.
+  /// Copies stdin to the pty and the pty to stdout; ends when the pty's other side is closed and all its output
+  /// written.
   io::Task<Result<>> relay(io::Loop& loop);
 
   /// SIGWINCH.

@@ -36,7 +36,7 @@ struct Env {
 
 struct CreateOptions {
   std::string id;
-  std::string bundle;  ///< directory; empty = current directory
+  std::string bundle;                                  ///< directory; empty = current directory
   std::string console_socket, pidfd_socket, pid_file;  ///< absolute or relative to the caller's directory; empty = none
   bool no_pivot = false;
   bool no_new_keyring = false;
@@ -56,15 +56,16 @@ struct RunOptions {
   bool no_subreaper = false;
 };
 
-/// RN-*: create, start, relay, forward signals, wait, delete. The value is the exit status for the shell (0 when detached).
+/// RN-*: create, start, relay, forward signals, wait, delete. The value is the exit status for the shell (0 when
+/// detached).
 io::Task<Result<int>> run(Env& env, RunOptions options);
 
 struct ExecOptions {
   std::string id;
-  std::vector<std::string> args;        ///< empty with process_file
-  std::string process_file;             ///< -p; replaces everything else
+  std::vector<std::string> args;  ///< empty with process_file
+  std::string process_file;       ///< -p; replaces everything else
   std::optional<std::string> cwd;
-  std::vector<std::string> env;         ///< appended
+  std::vector<std::string> env;  ///< appended
   bool tty = false;
   std::optional<uid_t> uid;
   std::optional<gid_t> gid;
@@ -75,7 +76,7 @@ struct ExecOptions {
   bool no_new_privs = false;
   std::vector<std::string> caps;
   unsigned preserve_fds = 0;
-  std::vector<std::string> cgroups;     ///< --cgroup arguments as given (EX-17)
+  std::vector<std::string> cgroups;  ///< --cgroup arguments as given (EX-17)
   bool ignore_paused = false;
 };
 
@@ -97,8 +98,8 @@ io::Task<Result<>> update(Env& env, std::string id, Resources resources);
 /// SL-01..03: record and live status. "container does not exist" for an unknown id.
 Result<ContainerView> state(Env& env, const std::string& id);
 
-/// SL-05..07: every container below the root; unreadable ones are reported through `problems` ("load container X: ...").
-/// A missing default root is an empty list; a missing explicit one an error.
+/// SL-05..07: every container below the root; unreadable ones are reported through `problems` ("load container X:
+/// ..."). A missing default root is an empty list; a missing explicit one an error.
 Result<std::vector<ContainerView>> list(Env& env, std::vector<std::string>& problems);
 
 /// SL-09: host pids of the container's whole cgroup tree, ascending. Empty when stopped.

@@ -113,7 +113,8 @@ struct Spawning {
   int* moved;         ///< room for as many
   int count;
   int image;
-  int err;  ///< from the child: why it did not become gantry-init
+  int cgroup;  ///< for CLONE_INTO_CGROUP, -1 = none
+  int err;     ///< from the child: why it did not become gantry-init
 };
 
 /// Fds that lie where another one has to go are moved out of the way first; then each goes to its number. Our own table
@@ -199,6 +200,10 @@ Result<Child> spawn_once(Spawning& spawn) {
   args.exit_signal = SIGCHLD;
   args.stack = reinterpret_cast<uint64_t>(stack);
   args.stack_size = kStackSize;
+  if (spawn.cgroup >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(spawn.cgroup);
+  }
 
   // gantry-init empties the mask itself, after it has reset what is ignored.
   sigset_t all, before;
@@ -209,7 +214,7 @@ Result<Child> spawn_once(Spawning& spawn) {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 
   if (pid < 0) return fail_errno(static_cast<int>(-pid), "clone3");
-  Child child{static_cast<pid_t>(pid), Fd(pidfd)};
+  Child child{static_cast<pid_t>(pid), Fd(pidfd), spawn.cgroup >= 0};
   if (spawn.err == 0) return child;
   while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
   }
@@ -246,8 +251,13 @@ Result<Child> spawn_launcher(const SpawnFds& fds) {
   GANTRY_LET(const std::vector<int> wanted, wanted_fds(fds));
   GANTRY_LET(const Fd* executable, init_image());
   std::vector<int> moved(wanted.size());
-  Spawning spawn{wanted.data(), moved.data(), static_cast<int>(wanted.size()), executable->get(), 0};
+  Spawning spawn{wanted.data(), moved.data(), static_cast<int>(wanted.size()), executable->get(), fds.cgroup, 0};
   Result<Child> child = spawn_once(spawn);
+  if (!child && spawn.cgroup >= 0 && spawn.err == 0) {
+    // The clone itself failed: a cgroup that refuses processes, or is gone, is the caller's business, not ours.
+    spawn.cgroup = -1;
+    child = spawn_once(spawn);
+  }
   if (child || image().on_tmpfs || !is_refusal(child.error().sys_errno)) return child;
   GANTRY_TRY(use_tmpfs());
   spawn.image = image().fd.get();

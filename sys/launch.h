@@ -23,12 +23,14 @@ struct SpawnFds {
   int sync = -1;
   int plan = -1;
   std::vector<int> slots;
+  int cgroup = -1;  ///< cgroup2 directory to be born in (CLONE_INTO_CGROUP), not passed on; -1 = the caller's
 };
 
 /// A child of this process.
 struct Child {
   pid_t pid = 0;
   Fd pidfd;
+  bool in_cgroup = false;  ///< born in SpawnFds::cgroup; the kernel may have refused (EBUSY, EAGAIN, ...)
 };
 
 /// Starts "gantry-init launch". Returns when it was executed; an error of the child's execve comes back as errno. The

@@ -59,9 +59,13 @@ bool runs_init_image(pid_t pid) {
   return length > 0 && std::string_view(target.data(), static_cast<size_t>(length)).starts_with(kImage);
 }
 
-Result<> set_rlimit(pid_t pid, int resource, rlim_t soft, rlim_t hard) {
-  const rlimit limit{soft, hard};
-  if (::prlimit(pid, static_cast<__rlimit_resource>(resource), &limit, nullptr) < 0) return fail_errno(errno, "prlimit");
+Result<> raise_hard_limit(pid_t pid, int resource, rlim_t hard) {
+  const auto which = static_cast<__rlimit_resource>(resource);
+  rlimit limit{};
+  if (::prlimit(pid, which, nullptr, &limit) < 0) return fail_errno(errno, "prlimit");
+  if (limit.rlim_max >= hard) return {};
+  limit.rlim_max = hard;
+  if (::prlimit(pid, which, &limit, nullptr) < 0) return fail_errno(errno, "prlimit");
   return {};
 }
 

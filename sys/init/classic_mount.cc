@@ -1,5 +1,5 @@
-// mount(2) for options that fsconfig(2) cannot carry: it takes values of at most 255 bytes, an overlay's lowerdir is
-// easily longer.
+// mount(2) for what fsconfig(2) cannot carry: values longer than 255 bytes, as an overlay's lowerdir easily is, and the
+// flag "iversion".
 #include "sys/init/steps.h"
 
 namespace gantry::init {
@@ -38,6 +38,7 @@ void leave_scratch(Context& ctx, int scratch) {
 }  // namespace
 
 bool needs_classic_mount(const Context& ctx, const MountArgs& args) {
+  if ((args.superblock & kMsIVersion) != 0) return true;
   const char* option = ctx.plan.arena + args.data.offset;
   for (uint32_t i = 0; i < args.data_count; ++i, option = next_text(option)) {
     const char* value = option;
@@ -47,9 +48,10 @@ bool needs_classic_mount(const Context& ctx, const MountArgs& args) {
   return false;
 }
 
-int classic_mount(Context& ctx, const MountArgs& args, const char* source, int target) {
+int classic_mount(Context& ctx, const MountArgs& args, const char* source, int target, const char* mode) {
   Text<kPathMax> options;
   join_options(ctx, args, options);
+  if (*mode != '\0') options.add(options.size() > 0 ? ",mode=" : "mode=").add(mode);
   if (options.cut()) die(ctx, kE2BIG, "mount: the options together");
   const int scratch = enter_scratch(ctx, target);
   constexpr unsigned long kSuperblock =
@@ -58,7 +60,9 @@ int classic_mount(Context& ctx, const MountArgs& args, const char* source, int t
        "mount");
   const long mount = must(ctx, open_tree(scratch, "m", OPEN_TREE_CLONE), "open_tree");
   leave_scratch(ctx, scratch);
-  struct mount_attr attr = {args.attr_set, args.attr_set != 0 ? uint64_t{MOUNT_ATTR__ATIME} : 0, 0, 0};
+  // A copied-up tmpfs is filled first and made read-only afterwards.
+  const uint64_t late = (args.flags & kMountTmpCopyUp) != 0 ? uint64_t{MOUNT_ATTR_RDONLY} : 0;
+  struct mount_attr attr = {args.attr_set & ~late, args.attr_set != 0 ? uint64_t{MOUNT_ATTR__ATIME} : 0, 0, 0};
   if (args.attr_set != 0) must(ctx, mount_setattr(static_cast<int>(mount), 0, &attr), "mount_setattr");
   return static_cast<int>(mount);
 }

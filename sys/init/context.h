@@ -25,7 +25,6 @@ struct Context {
   int launcher;      ///< to the launcher; -1 when there is none (any more)
   bool awaits_born;  ///< the launcher has not yet told that Born was sent
   bool in_user_ns;   ///< in a user namespace other than the launcher's first
-  bool in_cgroup;    ///< the clone has placed us in header->cgroup_slot
   int start_fifo;    ///< exec.fifo; -1 when the Plan does not wait
   int status;        ///< status fifo for what goes wrong after Commit; -1 when there is none
 
@@ -107,6 +106,12 @@ void await(Context& ctx, Tag tag);
 
 /// Waits until the launcher has sent Born, so that nothing of ours overtakes it.
 void await_born(Context& ctx);
+
+/// The first step with this operation, or null.
+const Step* find_step(const Context& ctx, Op op);
+
+/// Closes the sync socket: the engine sees EOF and nothing more is told.
+void end_dialogue(Context& ctx);
 
 /// Asks the launcher for the source of the current kMount step; `user_ns` (or -1) goes with the question.
 int request_mount(Context& ctx, int user_ns);

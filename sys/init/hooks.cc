@@ -85,7 +85,10 @@ void open_pipe(HookRun& run, int& read_end, int& write_end) {
 
 void spawn_hook(HookRun& run) {
   const char** argv = string_array(run.ctx, run.args.argv, run.args.argc, 0);
-  const char** envp = string_array(run.ctx, run.args.env, run.args.envc, 0);
+  // The program's own environment has HOME in it by now; equal lists share their place in the arena.
+  const Step* program = find_step(run.ctx, Op::kExec);
+  const bool shared = program != nullptr && run.args.env.offset != 0 && run.args.env.offset == program->s[1].offset;
+  const char** envp = shared ? run.ctx.envp : string_array(run.ctx, run.args.env, run.args.envc, 0);
   run.input = state_input(run);
   open_pipe(run, run.out.fd, run.out_write);
   open_pipe(run, run.err.fd, run.err_write);

@@ -19,7 +19,6 @@ struct Launch {
   int ours = -1, theirs = -1;  ///< the pair between launcher and init
   bool has_broker = false;
   long broker = 0;
-  long cgroup_refusal = 0;  ///< errno of a CLONE_INTO_CGROUP that was given up
 };
 
 [[noreturn]] void die_joining(Launch& launch, uint32_t index, long err, const char* name) {
@@ -156,29 +155,16 @@ void write_oom_score(Context& ctx) {
   }
 }
 
-/// Why the process cannot be born in its cgroup and must be moved there instead (EX-23).
-bool may_give_up_cgroup(const Context& ctx, long err) {
-  return ctx.plan.header->kind == Kind::kExec && (err == kEAGAIN || err == kEBUSY || err == kEOPNOTSUPP);
-}
-
 long clone_init(Launch& launch, int* pidfd) {
   const Header& header = *launch.ctx.plan.header;
   CloneArgs args = {};
   args.flags = header.clone_flags | kCloneParent | kClonePidfd | kCloneClearSighand;
   args.pidfd = reinterpret_cast<uint64_t>(pidfd);
-  launch.ctx.in_cgroup = header.cgroup_slot != kNoSlot;
-  if (launch.ctx.in_cgroup) {
+  if (header.cgroup_slot != kNoSlot) {
     args.flags |= kCloneIntoCgroup;
     args.cgroup = static_cast<uint64_t>(kFirstSlot + header.cgroup_slot);
   }
-  long pid = call(__NR_clone3, &args, sizeof args);
-  if (pid < 0 && launch.ctx.in_cgroup && may_give_up_cgroup(launch.ctx, -pid)) {
-    launch.cgroup_refusal = -pid;
-    launch.ctx.in_cgroup = false;
-    args.flags &= ~kCloneIntoCgroup;
-    args.cgroup = 0;
-    pid = call(__NR_clone3, &args, sizeof args);
-  }
+  const long pid = call(__NR_clone3, &args, sizeof args);
   return must(launch.ctx, pid, "clone3");
 }
 
@@ -198,8 +184,7 @@ long clone_init(Launch& launch, int* pidfd) {
   Context& ctx = launch.ctx;
   close_fd(launch.theirs);
   prctl(kPrSetDumpable, 0);
-  Frame born = make_frame(Tag::kBorn, kNoStep, static_cast<uint64_t>(pid));
-  born.err = static_cast<int32_t>(launch.cgroup_refusal);
+  const Frame born = make_frame(Tag::kBorn, kNoStep, static_cast<uint64_t>(pid));
   if (send_frame(ctx.sync, born, &pidfd, 1) < 0) {
     signal_pidfd(pidfd, kSigkill);
     exit_now(1);
@@ -261,6 +246,7 @@ void run_launcher(Context& ctx) {
   ctx.inherited_umask = static_cast<unsigned>(call(__NR_umask, 0));
   ctx.in_user_ns = (header.clone_flags & kCloneNewUser) != 0;
   write_oom_score(ctx);
+  if ((header.flags & kHeaderJoinEarly) != 0) await(ctx, Tag::kCgroup);
 
   Launch launch{ctx, {}, {}};
   const bool clones = (header.flags & kHeaderNoClone) == 0;

@@ -35,7 +35,7 @@ namespace gantry::init {
 namespace {
 
 void step_join_cgroups(Context& ctx, const Step&) {
-  if (!ctx.in_cgroup) await(ctx, Tag::kCgroup);
+  await(ctx, Tag::kCgroup);
 }
 
 void step_setsid(Context& ctx, const Step&) {
@@ -134,7 +134,7 @@ void reset_context(Context& ctx) {
   ctx.step = kNoStep;
   ctx.sync = kSyncFd;
   ctx.launcher = ctx.start_fifo = ctx.status = -1;
-  ctx.awaits_born = ctx.in_user_ns = ctx.in_cgroup = false;
+  ctx.awaits_born = ctx.in_user_ns = false;
   ctx.root = ctx.proc = ctx.null_mount = ctx.empty_mount = ctx.parent_fd = ctx.listener = -1;
   ctx.null_used = ctx.empty_used = false;
   ctx.propagation = 0;

@@ -33,21 +33,7 @@ void attach_cover(Context& ctx, int cover, bool& used, int target) {
   used = true;
 }
 
-}  // namespace
-
-void step_readonly_path(Context& ctx, const Step& step) {
-  const int target = open_existing(ctx, step);
-  if (target < 0) return;
-  const int mount = static_cast<int>(
-      must(ctx, open_tree(target, "", OPEN_TREE_CLONE | unsigned{kAtRecursive | kAtEmptyPath}), "open_tree"));
-  struct mount_attr attr = {MOUNT_ATTR_RDONLY, 0, 0, 0};
-  must(ctx, mount_setattr(mount, 0, &attr), "mount_setattr");
-  must(ctx, attach_mount(mount, target), "move_mount");
-  close_fd(mount);
-  close_fd(target);
-}
-
-void step_masked_path(Context& ctx, const Step& step) {
+void mask(Context& ctx, const Step& step) {
   const int target = open_existing(ctx, step);
   if (target < 0) return;
   Stat object;
@@ -64,6 +50,34 @@ void step_masked_path(Context& ctx, const Step& step) {
     attach_cover(ctx, ctx.null_mount, ctx.null_used, target);
   }
   close_fd(target);
+}
+
+/// After the last mask: a container that waits for `start` keeps nothing of these.
+void forget_covers(Context& ctx) {
+  const uint32_t next = ctx.step + 1;
+  if (next < ctx.plan.header->step_count && ctx.plan.steps[next].op == Op::kMaskedPath) return;
+  if (ctx.null_mount >= 0) close_fd(ctx.null_mount);
+  if (ctx.empty_mount >= 0) close_fd(ctx.empty_mount);
+  ctx.null_mount = ctx.empty_mount = -1;
+}
+
+}  // namespace
+
+void step_readonly_path(Context& ctx, const Step& step) {
+  const int target = open_existing(ctx, step);
+  if (target < 0) return;
+  const int mount = static_cast<int>(
+      must(ctx, open_tree(target, "", OPEN_TREE_CLONE | unsigned{kAtRecursive | kAtEmptyPath}), "open_tree"));
+  struct mount_attr attr = {MOUNT_ATTR_RDONLY, 0, 0, 0};
+  must(ctx, mount_setattr(mount, 0, &attr), "mount_setattr");
+  must(ctx, attach_mount(mount, target), "move_mount");
+  close_fd(mount);
+  close_fd(target);
+}
+
+void step_masked_path(Context& ctx, const Step& step) {
+  mask(ctx, step);
+  forget_covers(ctx);
 }
 
 }  // namespace gantry::init

@@ -64,12 +64,19 @@ void set_options(const Mounting& mounting, int context) {
     if (*option != '\0') set_option(mounting.ctx, context, option);
 }
 
-/// The mode of the directory that the tmpfs will cover.
-void inherit_mode(const Mounting& mounting, int context) {
+constexpr size_t kModeRoom = 16;
+
+/// The mode of the directory that the tmpfs will cover; stays empty when the tmpfs is to have its own.
+void covered_mode(const Mounting& mounting, Text<kModeRoom>& mode) {
   Stat covered;
-  if (mounting.made_target || stat_fd(mounting.target, &covered) < 0) return;
-  Text<16> mode("0");
-  mode.add_number(covered.st_mode & 07777, 8);
+  if (!mounting.wants(kMountInheritMode) || mounting.made_target || stat_fd(mounting.target, &covered) < 0) return;
+  mode.add("0").add_number(covered.st_mode & 07777, 8);
+}
+
+void inherit_mode(const Mounting& mounting, int context) {
+  Text<kModeRoom> mode;
+  covered_mode(mounting, mode);
+  if (mode.size() == 0) return;
   must(mounting.ctx, configure(context, FSCONFIG_SET_STRING, "mode", mode.get()), "fsconfig mode");
 }
 
@@ -77,14 +84,16 @@ void inherit_mode(const Mounting& mounting, int context) {
 long create_filesystem(Mounting& mounting) {
   Context& ctx = mounting.ctx;
   const char* type = text(ctx.plan, mounting.args.fstype);
-  const int context = static_cast<int>(must(ctx, call(__NR_fsopen, type, FSOPEN_CLOEXEC), "fsopen"));
+  const bool may_fall_back = mounting.wants(kMountSysfsFallback | kMountCgroupFallback);
+  const long opened = call(__NR_fsopen, type, FSOPEN_CLOEXEC);
+  if (opened == -kEPERM && may_fall_back) return opened;  // sysfs says so here already
+  const int context = static_cast<int>(must(ctx, opened, "fsopen"));
   if (mounting.source != nullptr && *mounting.source != '\0') {
     const long set = configure(context, FSCONFIG_SET_STRING, "source", mounting.source);
     if (set < 0) die_of_filesystem(ctx, context, -set, "fsconfig source");
   }
   set_options(mounting, context);
-  if (mounting.wants(kMountInheritMode)) inherit_mode(mounting, context);
-  const bool may_fall_back = mounting.wants(kMountSysfsFallback | kMountCgroupFallback);
+  inherit_mode(mounting, context);
   const long created = configure(context, FSCONFIG_CMD_CREATE, nullptr, nullptr);
   if (created < 0 && !may_fall_back) die_of_filesystem(ctx, context, -created, "fsconfig create");
   // A copied-up tmpfs is filled first and made read-only afterwards.
@@ -129,11 +138,16 @@ int fallback_mount(const Mounting& mounting, long err) {
 }
 
 int filesystem_mount(Mounting& mounting) {
-  if (needs_classic_mount(mounting.ctx, mounting.args))
-    return classic_mount(mounting.ctx, mounting.args, mounting.source, mounting.target);
-  const long mount = create_filesystem(mounting);
-  if (mount < 0) return fallback_mount(mounting, -mount);
-  const int fd = static_cast<int>(mount);
+  int fd;
+  if (needs_classic_mount(mounting.ctx, mounting.args)) {
+    Text<kModeRoom> mode;
+    covered_mode(mounting, mode);
+    fd = classic_mount(mounting.ctx, mounting.args, mounting.source, mounting.target, mode.get());
+  } else {
+    const long mount = create_filesystem(mounting);
+    if (mount < 0) return fallback_mount(mounting, -mount);
+    fd = static_cast<int>(mount);
+  }
   if (mounting.wants(kMountTmpCopyUp)) {
     must(mounting.ctx, copy_tree(mounting.target, fd), "tmpcopyup");
     set_attributes(mounting.ctx, fd, mounting.args.attr_set & MOUNT_ATTR_RDONLY, 0, 0, 0);
@@ -172,18 +186,23 @@ void set_bind_attributes(const Mounting& mounting, int mount) {
   must(mounting.ctx, done, "mount_setattr");
 }
 
-/// A destination that links lead into procfs, or over it, is how masks and labels were evaded (MT-18).
-void guard_procfs(const Mounting& mounting, int mount) {
+bool is_procfs(int fd) {
   StatFs fs;
-  if (statfs_fd(mounting.target, &fs) < 0 || fs.type != kProcMagic) return;
+  return statfs_fd(fd, &fs) >= 0 && fs.type == kProcMagic;
+}
+
+/// A destination that links lead into procfs, or something else at /proc, is how masks and labels were evaded (MT-18).
+void guard_procfs(const Mounting& mounting, int mount) {
   const char* path = mounting.destination;
   if (starts_with(path, "/proc/")) return;  // by name: the engine has judged it
   Message message("\"");
   message.add(path);
-  if (!same_text(path, "/proc"))
+  if (same_text(path, "/proc")) {
+    if (!is_procfs(mount))
+      die(mounting.ctx, 0, message.add("\" cannot be mounted because it is not of type proc").get());
+  } else if (is_procfs(mounting.target)) {
     die(mounting.ctx, 0, message.add("\" cannot be mounted because it is inside /proc").get());
-  if (statfs_fd(mount, &fs) < 0 || fs.type != kProcMagic)
-    die(mounting.ctx, 0, message.add("\" cannot be mounted because it is not of type proc").get());
+  }
 }
 
 /// The mount point, made when missing; a bind of something else than a directory needs a file.
@@ -270,6 +289,9 @@ void step_set_attr(Context& ctx, const Step& step) {
   const int mount = on_root ? root_fd(ctx) : ctx.kept[step.n[2]];
   if (mount < 0) die(ctx, 0, "plan: this mount was not kept");
   set_attributes(ctx, mount, step.n[0], step.n[1], 0, (step.flags & kStepRecursive) != 0 ? kAtRecursive : 0);
+  if (on_root) return;
+  close_fd(mount);  // kept for this one step
+  ctx.kept[step.n[2]] = -1;
 }
 
 }  // namespace gantry::init

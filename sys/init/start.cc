@@ -74,12 +74,6 @@ void find_home(Context& ctx, uint32_t uid, TextBuilder& out) {
   out.add(finder.home() != nullptr ? finder.home() : "/");
 }
 
-const Step* find_step(const Context& ctx, Op op) {
-  for (uint32_t i = 0; i < ctx.plan.header->step_count; ++i)
-    if (ctx.plan.steps[i].op == op) return &ctx.plan.steps[i];
-  return nullptr;
-}
-
 void build_arguments(Context& ctx) {
   const Step* exec = find_step(ctx, Op::kExec);
   if (ctx.argv != nullptr || exec == nullptr) return;
@@ -122,6 +116,12 @@ void place_fds(Context& ctx) {
 
 }  // namespace
 
+const Step* find_step(const Context& ctx, Op op) {
+  for (uint32_t i = 0; i < ctx.plan.header->step_count; ++i)
+    if (ctx.plan.steps[i].op == op) return &ctx.plan.steps[i];
+  return nullptr;
+}
+
 const char** string_array(Context& ctx, Ref list, uint64_t count, unsigned spare) {
   const size_t size = (count + spare + 1) * sizeof(const char*);
   constexpr int kReadWrite = 3, kPrivateAnonymous = 0x22;
@@ -159,6 +159,12 @@ void step_look_path(Context& ctx, const Step& step) {
   die(ctx, 0, message.add(name).add("\": executable file not found in $PATH").get());
 }
 
+void end_dialogue(Context& ctx) {
+  if (ctx.sync < 0) return;
+  close_fd(ctx.sync);
+  ctx.sync = -1;
+}
+
 void step_ready(Context& ctx, const Step&) {
   // While errors still reach the engine. Room for argv and the home directory need the container's files.
   build_arguments(ctx);
@@ -169,8 +175,8 @@ void step_ready(Context& ctx, const Step&) {
   await(ctx, Tag::kCommit);
   // A hook's socket stays, close-on-exec: whether it could be executed is still the engine's business.
   if (ctx.plan.header->kind == Kind::kHook) return;
-  close_fd(ctx.sync);
-  ctx.sync = -1;
+  // A filter that cannot be loaded is to be told, too; else the dialogue ends here.
+  if (find_step(ctx, Op::kSeccomp) == nullptr) end_dialogue(ctx);
   place_fds(ctx);
 }
 

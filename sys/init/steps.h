@@ -53,12 +53,12 @@ void step_wait_start(Context& ctx, const Step& step);
 void step_exec(Context& ctx, const Step& step);
 
 // classic_mount.cc
-/// True when an option is too long for fsconfig(2).
+/// True when an option is too long for fsconfig(2), or a flag that only mount(2) has (iversion).
 bool needs_classic_mount(const Context& ctx, const MountArgs& args);
 
-/// The file system of `args` as a detached mount with its attributes, made by mount(2) in a private directory that covers
-/// `target` for a moment.
-int classic_mount(Context& ctx, const MountArgs& args, const char* source, int target);
+/// The file system of `args` as a detached mount with its attributes, made by mount(2) in a private directory that
+/// covers `target` for a moment. `mode` may be empty: the mode of its root directory (tmpfs).
+int classic_mount(Context& ctx, const MountArgs& args, const char* source, int target, const char* mode);
 
 // copyup.cc
 /// Copies what lies below `from` into the (detached, empty) mount `to`: owners, modes, times' owners aside, xattrs.

@@ -30,9 +30,29 @@ TEST_CASE("blkio weights become io weights") {
 TEST_CASE("limits") {
   CHECK(limit_or_max(-1) == "max");
   CHECK(limit_or_max(7) == "7");
-  CHECK(pids_max(0) == "1");
-  CHECK(pids_max(-1) == "max");
-  CHECK(pids_max(5) == "5");
+  CHECK(limit_or_max(0) == "0");
+  CHECK(pids_max_v2(0) == "1");
+  CHECK(pids_max_v2(-1) == "max");
+  CHECK(pids_max_v2(5) == "5");
+}
+
+TEST_CASE("a blockIO weight has the same range everywhere") {
+  BlkioResources blkio;
+  CHECK(check_blkio_weights(blkio));
+  for (const uint16_t weight : {0, 10, 1000}) {
+    blkio.weight = weight;
+    CHECK(check_blkio_weights(blkio));
+  }
+  for (const uint16_t weight : {1, 9, 1001}) {
+    blkio.weight = weight;
+    CHECK_FALSE(check_blkio_weights(blkio));
+  }
+  blkio.weight = 5;
+  CHECK(check_blkio_weights(blkio).error().text == "linux.resources.blockIO.weight 5 is not from 10 to 1000");
+  blkio.weight.reset();
+  blkio.weight_devices.emplace_back().leaf_weight = 1001;
+  CHECK(check_blkio_weights(blkio).error().text ==
+        "linux.resources.blockIO.weightDevice: leafWeight 1001 is not from 10 to 1000");
 }
 
 TEST_CASE("v1's memory+swap becomes v2's swap") {

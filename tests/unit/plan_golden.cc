@@ -83,7 +83,9 @@ TEST_CASE("IO-02 a process in a running container", "[golden]") {
   where.slots.target_pidfd = 0;
   where.slots.console_socket = 1;
   where.slots.pidfd_socket = 2;
-  where.slots.count = 3;
+  where.slots.exec_fifo = 3;
+  where.slots.count = 4;
+  where.join_early = true;
   where.seccomp.bpf = some_filter();
   where.seccomp.listener = true;
   check_golden("exec", build_exec_plan(spec, process, where));

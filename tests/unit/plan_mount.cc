@@ -57,7 +57,7 @@ TEST_CASE("MT-11 recursive attributes stand apart") {
 
 TEST_CASE("MT-12 idmap takes its own maps, those of the user namespace, or fails") {
   Mount mapped = mount_of("bind", "/s", "/d", {"bind", "ridmap"});
-  CHECK(refusal(mapped) == "mounts[7] /d: id-mapped mounts must have both uid and gid mappings specified");
+  CHECK(refusal(mapped) == "mounts[7] /d from /s: id-mapped mounts must have both uid and gid mappings specified");
   mapped.uid_mappings = {{0, 1000, 10}, {10, 2000, 5}};
   CHECK_FALSE(refusal(mapped).empty());
   mapped.gid_mappings = {{0, 3000, 1}};

@@ -72,6 +72,18 @@ TEST_CASE("CR-11 the executable is looked up in the container's PATH, without a 
   CHECK(bare.find(Op::kLookPath).s[1].offset == 0);
 }
 
+TEST_CASE("PR-07 init sets the rlimits itself, before it changes the user") {
+  Spec spec = default_spec();
+  spec.process->rlimits = {{RLIMIT_NOFILE, 1024, 4096}};
+  const Opened plan(build_container_plan(spec, context()));
+  const init::Step& step = plan.find(Op::kRlimit);
+  CHECK(step.n[0] == RLIMIT_NOFILE);
+  CHECK(step.n[1] == 1024);
+  CHECK(step.n[2] == 4096);
+  CHECK(&step < &plan.find(Op::kIdentity));
+  CHECK(plan.label(step) == "process.rlimits[0] RLIMIT_NOFILE");
+}
+
 TEST_CASE("PR-22 umask is 0022 unless given") {
   Spec spec = default_spec();
   CHECK(Opened(build_container_plan(spec, context())).find(Op::kUmask).n[0] == 022);
@@ -190,14 +202,13 @@ TEST_CASE("EX-24 exec enters all namespaces of the container and applies the sam
                                                "FinalCaps", "Exec"});
 }
 
-TEST_CASE("EX-23 exec on v2 is cloned into the cgroup") {
+TEST_CASE("EX-23 the launcher of an exec joins before the clone") {
   PlanContext where = exec_context();
-  where.cgroup_mode = PlanCgroups::kV2;
-  where.slots.cgroup_dir = 1;
-  where.slots.count = 2;
+  where.join_early = true;
   const Spec spec = default_spec();
   const Opened plan(build_exec_plan(spec, *spec.process, where));
-  CHECK(plan.view().header->cgroup_slot == 1);
+  CHECK(plan.view().header->cgroup_slot == init::kNoSlot);
+  CHECK((plan.view().header->flags & init::kHeaderJoinEarly) != 0);
   CHECK(plan.count(Op::kJoinCgroups) == 0);
 }
 

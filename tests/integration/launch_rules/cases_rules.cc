@@ -313,12 +313,10 @@ RULE(init_is_born_in_its_cgroup) {
   Rig rig(rootfs);
   rig.set_namespaces(kUsual | CLONE_NEWCGROUP);
   rig.plan.header().cgroup_slot = static_cast<int32_t>(rig.add_slot(group.directory.duplicate()));
-  rig.step(init::Op::kJoinCgroups);  // nothing to do, and nobody to wait for
   rig.default_rootfs();
   rig.finish({"cat", "/proc/self/cgroup"});
   rig.launch();
   rig.commit();
-  expect_equal(rig.born().frame.err, 0, "Born says that it was placed");
   const std::string host = read_file("/proc/" + std::to_string(rig.pid()) + "/cgroup");
   expect(host.find("0::/gantry-test/launch-rules-") != std::string::npos, "cgroup seen from the host: " + host);
 
@@ -336,38 +334,6 @@ RULE(init_is_born_in_its_cgroup) {
   expect(seen.find("0::/\n") != std::string::npos, "cgroup seen from inside: " + seen);
   rig.start();
   expect_equal(rig.wait(), 0, "exit status");
-}
-
-RULE(an_exec_that_cannot_be_born_in_its_cgroup_is_moved_there) {
-  const UnifiedCgroup group;
-  const UnifiedCgroup* const where = &group;
-  // A cgroup that passes controllers on may hold no process, one that is threaded none that is born elsewhere.
-  const bool passes_on = !read_file(group.path + "/cgroup.controllers").empty() &&
-                         read_file(group.path + "/cgroup.controllers").find("hugetlb") != std::string::npos;
-  write_file(group.path + (passes_on ? "/cgroup.subtree_control" : "/cgroup.type"),
-             passes_on ? "+hugetlb" : "threaded");
-  Rig rig(rootfs);
-  usual_start(rig);
-  rig.default_rootfs();
-  rig.finish({"sleep", "100"});
-  rig.launch();
-  rig.commit();
-  rig.start();
-  Rig inner(rootfs);
-  inner.plan.header().kind = init::Kind::kExec;
-  inner.plan.header().target_slot = static_cast<int32_t>(inner.add_slot(rig.pidfd().duplicate()));
-  inner.plan.header().target_flags = kUsual;
-  inner.plan.header().cgroup_slot = static_cast<int32_t>(inner.add_slot(where->directory.duplicate()));
-  inner.step(init::Op::kJoinCgroups);
-  inner.finish({"cat", "/proc/self/cgroup"}, false);
-  inner.launch();
-  inner.expect_tag(init::Tag::kBorn);
-  expect_equal(inner.born().frame.err, passes_on ? EBUSY : EOPNOTSUPP, "Born says why it was not placed");
-  // Here, as the engine would in the end, into the cgroup init is in.
-  const sys::Fd procs(::open("/sys/fs/cgroup/unified/cgroup.procs", O_WRONLY | O_CLOEXEC));
-  inner.send(init::Tag::kCgroup, 1, {procs.get()});
-  inner.commit();
-  expect_equal(inner.wait(), 0, "exit status of the exec'd process");
 }
 
 RULE(the_session_keyring_is_the_containers) {
