@@ -265,7 +265,7 @@ def test_ex17_sub_cgroup(runtime, box):
     (["pids:a/../../other"], "bad sub cgroup path"),
     (["nope:x"], "unknown controller nope in SubCgroupPaths"),
     (["pids:absent"], "no such file or directory"),
-    (["plain"], "invalid --cgroup argument: plain (missing <controller>: prefix)"),
+    (["plain", "pids:x"], "invalid --cgroup argument: plain (missing <controller>: prefix)"),
     ([":x"], "invalid --cgroup argument: :x (empty <controller> prefix)"),
     (["pids:a", "pids:b"], "invalid --cgroup argument(s): controller pids specified multiple times"),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")
