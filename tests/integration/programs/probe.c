@@ -220,6 +220,12 @@ static int print_all(int argc, char** argv) {
   char cwd[4096] = "";
   long length = syscall(SYS_getcwd, cwd, sizeof cwd);
   key("cwd"), text(length < 0 ? strerror(errno) : cwd);
+  // A directory of another mount tree has a name here, too; it is ours when the name leads back to it.
+  struct stat here, named;
+  key("cwd_is_inside"), printf(stat(".", &here) == 0 && stat(cwd, &named) == 0 && here.st_dev == named.st_dev &&
+                                       here.st_ino == named.st_ino
+                                   ? "true"
+                                   : "false");
   struct utsname uts;
   uname(&uts);
   key("hostname"), text(uts.nodename);
