@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 
 import pytest
 
@@ -130,6 +131,24 @@ def test_cr13_frozen_cgroup_is_refused(runtime, bundle):
         with open(f"{directory}/freezer.state", "w", encoding="ascii") as file:
             file.write("THAWED")
         host.purge_cgroups(b.id)
+
+
+@differs_from(OLD, "accepts a non-empty cgroup with a warning")
+def test_cr13_a_refused_cgroup_keeps_its_processes(runtime, bundle):
+    """What undoes a refused create reaches nothing that create did not make."""
+    b = bundle("true")
+    directory = b.cgroup("pids")
+    os.makedirs(directory)
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        try:
+            with open(f"{directory}/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(stranger.pid))
+            runtime.create(b).fails("container's cgroup is not empty", "process(es) found")
+            assert stranger.poll() is None
+            assert host.cgroup_dirs(b.id) == [directory]
+        finally:
+            stranger.kill()
+    host.purge_cgroups(b.id)
 
 
 def test_cg05_existing_empty_cgroup_is_used(runtime, bundle):
