@@ -177,6 +177,7 @@ Result<> Creation::begin_cgroup() {
 /// All the rest, and the limits.
 Result<> Creation::complete_cgroup() {
   GANTRY_TRY(cgroup_->complete(cgroup_host_));
+  if (const auto owner = cgroup_owner(bundle_->spec)) GANTRY_TRY(cgroup_->delegate(*owner));
   std::vector<std::string> warnings;
   GANTRY_TRY(cgroup_->apply(bundle_->spec.resources, warnings));
   for (const std::string& warning : warnings) log_warning(warning);
@@ -318,6 +319,7 @@ io::Task<> Creation::undo() {
   }
   Result<> emptied;
   if (cgroup_) {
+    cgroup_->keep_reused();
     emptied = co_await cgroup_->kill_all(env_.loop, SIGKILL, deadline);
     if (emptied) emptied = co_await cgroup_->remove(env_.loop, deadline);
     if (emptied) cgroup_->remove_made_parents();

@@ -95,7 +95,7 @@ io::Task<Result<>> Execution::dial_sockets() {
 Result<> Execution::choose_cgroup() {
   if (cgroup_->mode() == CgroupMode::kV1) return {};
   auto dir = cgroup_->unified_dir(subs_);
-  if (!dir && subs_.empty()) dir = cgroup2_dir_of(container_->record.pid);
+  if (!dir && subs_.empty()) dir = cgroup2_dir_of(container_->record.pid, cgroup_->mode());
   if (!dir) return forward(std::move(dir), "error adding process to cgroups");
   cgroup_dir_ = std::move(*dir);
   return {};
@@ -141,16 +141,8 @@ Result<LaunchRequest> Execution::plan() {
 /// What the launcher writes itself into. `with_unified`: the kernel refused to clone it into the cgroup2 directory,
 /// which passes controllers on and so takes no process; where init is now there is room (EX-23).
 Result<std::vector<sys::Fd>> Execution::open_cgroups(bool with_unified) {
-  const bool where_init_is = with_unified && subs_.empty();
-  std::vector<sys::Fd> joins;
-  if (cgroup_->mode() != CgroupMode::kV2 || !subs_.empty()) {
-    GANTRY_LET(joins, cgroup_->join_fds(subs_, with_unified && !where_init_is));
-  }
-  if (!where_init_is || cgroup_->mode() == CgroupMode::kV1) return joins;
-  GANTRY_LET(const sys::Fd dir, cgroup2_dir_of(container_->record.pid));
-  GANTRY_LET(sys::Fd procs, sys::open_at(dir, "cgroup.procs", O_WRONLY));
-  joins.push_back(std::move(procs));
-  return joins;
+  if (cgroup_->mode() == CgroupMode::kV2 && !with_unified) return std::vector<sys::Fd>();
+  return cgroup_->join_fds(subs_, with_unified, container_->record.pid);
 }
 
 io::Task<Result<>> Execution::send_cgroups(Dialogue& dialogue, bool with_unified) {

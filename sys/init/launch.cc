@@ -173,6 +173,7 @@ long clone_init(Launch& launch, int* pidfd) {
   ctx.launcher = launch.theirs;
   ctx.awaits_born = true;
   close_fd(launch.ours);
+  if (ctx.plan.header->cgroup_slot != kNoSlot) close_fd(kFirstSlot + ctx.plan.header->cgroup_slot);
   if (launch.late_cgroup >= 0) {
     must(ctx, set_namespace(launch.late_cgroup, kCloneNewCgroup), "setns to the cgroup namespace");
     close_fd(launch.late_cgroup);
