@@ -213,8 +213,7 @@ Result<sys::Fd> Cgroup::unified_procs(const Dir& dir, pid_t init) const {
   return sys::open_cgroup_file(dir.path, "cgroup.procs", O_WRONLY);
 }
 
-Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs, bool with_unified,
-                                              pid_t init) const {
+Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs, bool with_unified, pid_t init) const {
   for (const SubCgroup& sub : subs) {
     for (const std::string& name : sub.controllers) {
       if (find(name) == nullptr) return fail(cat("unknown controller ", name, " in SubCgroupPaths"));
@@ -225,7 +224,7 @@ Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs
   for (const Dir& dir : dirs_) {
     if (dir.unified() && mode() != CgroupMode::kV2 && !with_unified) continue;
     const char* const file = dir.unified() ? "cgroup.procs" : "tasks";
-    auto fd = !subs.empty()    ? open_sub(dir, subs, file, O_WRONLY)
+    auto fd = !subs.empty()   ? open_sub(dir, subs, file, O_WRONLY)
               : dir.unified() ? unified_procs(dir, init)
                               : sys::open_cgroup_file(dir.path, file, O_WRONLY);
     if (!fd) return forward(std::move(fd));

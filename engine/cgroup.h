@@ -114,8 +114,8 @@ class Cgroup {
   /// What a process writes "0" to, single-threaded, to become a member: `tasks` of every v1 hierarchy, O_WRONLY.
   /// `with_unified` adds cgroup2's `cgroup.procs`: only as a fall-back, because that write waits for an RCU grace
   /// period (0.6 to 3 ms), which CLONE_INTO_CGROUP does not. On v2 it is the only one and always there. `subs`: see
-  /// parse_sub_cgroups. `init`, for exec: where a cgroup2 leaf takes no processes because init moved itself below it and
-  /// gave controllers to its children, it is the cgroup in which init is now (EX-23); 0 = none.
+  /// parse_sub_cgroups. `init`, for exec: where a cgroup2 leaf takes no processes because init moved itself below it
+  /// and gave controllers to its children, it is the cgroup in which init is now (EX-23); 0 = none.
   Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}, bool with_unified = false,
                                         pid_t init = 0) const;
 
@@ -146,12 +146,8 @@ class Cgroup {
   /// in them at the deadline.
   io::Task<Result<>> remove(io::Loop& loop, io::Deadline deadline);
 
-  /// RS-27: thaws all cgroups below, too, that the container froze by itself: on v1 nothing else lets a killed process in
-  /// them die. Best effort; on v2 there is nothing to do.
-  void thaw_inner() const;
-
-  /// For undoing create() in the same process, before kill_all() and remove(): leaves that were there before create() are
-  /// not removed (KD-15).
+  /// For undoing create() in the same process, before kill_all() and remove(): leaves that were there before create()
+  /// are not removed (KD-15).
   void keep_reused() { keep_reused_ = true; }
 
   /// For undoing create() in the same process: parents that create() made and that are empty (KD-15). Best effort.
@@ -198,8 +194,8 @@ class Cgroup {
   std::vector<std::string> available_;  ///< cgroup2 controllers usable in the leaf
 };
 
-/// v2 and hybrid: the directory of the cgroup2 in which a process is now; exec falls back to it when the container's own
-/// is gone.
+/// v2 and hybrid: the directory of the cgroup2 in which a process is now; exec falls back to it when the container's
+/// own is gone.
 Result<std::string> cgroup2_path_of(pid_t pid, CgroupMode mode);
 Result<sys::Fd> cgroup2_dir_of(pid_t pid, CgroupMode mode = CgroupMode::kV2);
 

@@ -252,10 +252,6 @@ io::Task<Result<>> Cgroup::remove(io::Loop& loop, io::Deadline deadline) {
   }
 }
 
-void Cgroup::thaw_inner() const {
-  if (const Dir* const v1 = find("freezer"); v1 != nullptr) thaw_tree_v1(v1->path);
-}
-
 Result<> Cgroup::delegate(uid_t uid) const {
   if (mode() != CgroupMode::kV2) return {};
   constexpr gid_t kSameGroup = static_cast<gid_t>(-1);

@@ -28,8 +28,8 @@ std::string limit_or_max(int64_t limit);
 /// process nothing can fork either way.
 std::string pids_max_v2(int64_t limit);
 
-/// RS-16, RS-17: a blockIO weight is 10 to 1000. BFQ would take less, other schedulers not: the same config is to mean the
-/// same on all hosts. 0 and absent are fine: nothing is set.
+/// RS-16, RS-17: a blockIO weight is 10 to 1000. BFQ would take less, other schedulers not: the same config is to mean
+/// the same on all hosts. 0 and absent are fine: nothing is set.
 Result<> check_blkio_weights(const BlkioResources& blkio);
 
 /// RS-03 for v2: memory.swap.max, which does not include the memory, as v1's does. nullopt: leave it. `limit` and

@@ -1,4 +1,6 @@
 // Where a container's cgroups are.
+#include <linux/mount.h>
+
 #include <catch2/catch.hpp>
 
 #include "engine/cgroup.h"
@@ -126,6 +128,31 @@ TEST_CASE("modes have names in the state file") {
     CHECK(*parse_cgroup_mode(cgroup_mode_name(mode)) == mode);
   }
   CHECK_FALSE(parse_cgroup_mode("v3"));
+}
+
+TEST_CASE("CG-07 only a writable mount in a cgroup namespace of its own gives the cgroup away") {
+  Spec spec;
+  spec.process.emplace().user.uid = 5;
+  spec.mounts.emplace_back().type = "cgroup";
+  CHECK_FALSE(cgroup_owner(spec));
+  spec.namespaces[static_cast<size_t>(NamespaceType::kCgroup)].wanted = true;
+  CHECK(cgroup_owner(spec) == uid_t{5});
+  spec.mounts[0].flags.set = MOUNT_ATTR_RDONLY;
+  CHECK_FALSE(cgroup_owner(spec));
+  spec.mounts[0].flags.set = 0;
+  spec.namespaces[static_cast<size_t>(NamespaceType::kCgroup)].path = "/proc/1/ns/cgroup";
+  CHECK_FALSE(cgroup_owner(spec));
+}
+
+TEST_CASE("CG-07 the owner is a uid of the host") {
+  Spec spec;
+  spec.process.emplace().user.uid = 5;
+  spec.mounts.emplace_back().type = "cgroup2";
+  spec.namespaces[static_cast<size_t>(NamespaceType::kCgroup)].wanted = true;
+  spec.namespaces[static_cast<size_t>(NamespaceType::kUser)].wanted = true;
+  CHECK_FALSE(cgroup_owner(spec));  // nobody on the host
+  spec.uid_mappings = {{0, 1000, 1}, {1, 100000, 10}};
+  CHECK(cgroup_owner(spec) == uid_t{100004});
 }
 
 }  // namespace gantry

@@ -39,11 +39,11 @@ TEST_CASE("limits") {
 TEST_CASE("a blockIO weight has the same range everywhere") {
   BlkioResources blkio;
   CHECK(check_blkio_weights(blkio));
-  for (const uint16_t weight : {0, 10, 1000}) {
+  for (const uint16_t weight : std::vector<uint16_t>{0, 10, 1000}) {
     blkio.weight = weight;
     CHECK(check_blkio_weights(blkio));
   }
-  for (const uint16_t weight : {1, 9, 1001}) {
+  for (const uint16_t weight : std::vector<uint16_t>{1, 9, 1001}) {
     blkio.weight = weight;
     CHECK_FALSE(check_blkio_weights(blkio));
   }

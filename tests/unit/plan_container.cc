@@ -146,6 +146,18 @@ TEST_CASE("LX-14 propagation before the rootfs and after the pivot") {
   CHECK(build(spec).find(Op::kPropagation).n[0] == (MS_SHARED | MS_REC));
 }
 
+TEST_CASE("LX-14 an unbindable root becomes so after the binds on it") {
+  Spec spec = default_spec();
+  spec.readonly_paths = {"/proc/bus"};
+  spec.rootfs_propagation = MS_UNBINDABLE | MS_REC;
+  const Opened late = build(spec);
+  CHECK(late.count(Op::kRootPropagation) == 1);
+  CHECK(&late.find(Op::kRootPropagation) > &late.find(Op::kReadonlyPath));
+  spec.rootfs_propagation = MS_SHARED;
+  const Opened early = build(spec);
+  CHECK(&early.find(Op::kRootPropagation) < &early.find(Op::kReadonlyPath));
+}
+
 TEST_CASE("HK-03 HK-04 hook points: runtime on demand, createContainer only with such hooks") {
   Spec spec = default_spec();
   PlanContext where = context();
