@@ -30,6 +30,7 @@ class Execution final : public LaunchHandler {
 
   io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
   Result<> born(const sys::Child& process) override;
+  io::Task<Result<>> ready(const sys::Child& process) override;
   io::Task<Result<>> committed(const sys::Child& process, int listener) override;
 
  private:
@@ -165,6 +166,13 @@ Result<> Execution::born(const sys::Child& process) {
   return {};
 }
 
+/// The pty is here by now, and the program must find it as it will be: size, ONLCR, our own terminal raw.
+io::Task<Result<>> Execution::ready(const sys::Child& process) {
+  if (!terminal_) co_return Result<>();
+  Result<> attached = co_await terminal_->attach(env_.loop);
+  co_return attached;
+}
+
 io::Task<Result<>> Execution::committed(const sys::Child& process, int listener) {
   if (listener < 0) co_return Result<>();
   const std::string state = state_json(container_->record, Status::kRunning, container_->record.pid);
@@ -188,7 +196,6 @@ io::Task<Result<int>> Execution::run() {
     }
   }
   if (options_.detach) co_return 0;
-  if (terminal_) GANTRY_CO_TRY(co_await terminal_->attach(env_.loop));
   Result<int> status = co_await attend(env_, *launched, terminal_, *forwarded);
   co_return status;
 }

@@ -8,9 +8,8 @@
 #include "engine/spec_check.h"
 #include "engine/spec_parse.h"
 
+namespace gantry {
 namespace {
-
-using namespace gantry;
 
 void require(bool holds) {
   if (!holds) std::abort();
@@ -158,3 +157,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   return 0;
 }
+
+}  // namespace gantry

@@ -132,6 +132,8 @@ Result<> remove_entries(Fd dir, int depth) {
 
 }  // namespace
 
-Result<> remove_tree_at(const Fd& dir, const std::string& name) { return remove_entry(dir.get(), name.c_str(), 0); }
+Result<> remove_tree_at(const Fd& dir, const std::string& name) {
+  return remove_entry(dir.get(), name.c_str(), 0);
+}
 
 }  // namespace gantry::sys

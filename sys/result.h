@@ -31,7 +31,9 @@ template <class T = void>
 using Result = std::expected<T, Error>;
 
 /// Failure without an errno.
-inline std::unexpected<Error> fail(std::string text) { return std::unexpected(Error{std::move(text), 0}); }
+inline std::unexpected<Error> fail(std::string text) {
+  return std::unexpected(Error{std::move(text), 0});
+}
 
 /// The text callers of runc match for an errno: glibc's wording in lower case ("no such file or directory").
 std::string_view errno_text(int err);
@@ -63,14 +65,15 @@ std::unexpected<Error> forward(Result<T>&& failed, std::string_view context) {
 // The CO_ forms do the same inside a coroutine. A statement expression would crash g++ 12 around co_await.
 #define GANTRY_CAT2(a, b) a##b
 #define GANTRY_CAT(a, b) GANTRY_CAT2(a, b)
-#define GANTRY_TRY_AS(name, ret, ...)                        \
-  if (auto name = __VA_ARGS__; !name) [[unlikely]]           \
-    ret ::std::unexpected(::std::move(name).error())
+#define GANTRY_TRY_AS(name, ret, ...)              \
+  if (auto name = __VA_ARGS__; !name) [[unlikely]] \
+  ret ::std::unexpected(::std::move(name).error())
 #define GANTRY_TRY(...) GANTRY_TRY_AS(GANTRY_CAT(try_, __COUNTER__), return, __VA_ARGS__)
 #define GANTRY_CO_TRY(...) GANTRY_TRY_AS(GANTRY_CAT(try_, __COUNTER__), co_return, __VA_ARGS__)
-#define GANTRY_LET_AS(name, ret, decl, ...)                                        \
-  auto name = __VA_ARGS__;                                                         \
-  if (!name) [[unlikely]] ret ::std::unexpected(::std::move(name).error());        \
+#define GANTRY_LET_AS(name, ret, decl, ...)           \
+  auto name = __VA_ARGS__;                            \
+  if (!name) [[unlikely]]                             \
+    ret ::std::unexpected(::std::move(name).error()); \
   decl = ::std::move(*name)
 #define GANTRY_LET(decl, ...) GANTRY_LET_AS(GANTRY_CAT(let_, __COUNTER__), return, decl, __VA_ARGS__)
 #define GANTRY_CO_LET(decl, ...) GANTRY_LET_AS(GANTRY_CAT(let_, __COUNTER__), co_return, decl, __VA_ARGS__)

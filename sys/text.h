@@ -12,8 +12,12 @@
 namespace gantry {
 
 namespace text_detail {
-inline void append(std::string& out, std::string_view part) { out.append(part); }
-inline void append(std::string& out, char part) { out.push_back(part); }
+inline void append(std::string& out, std::string_view part) {
+  out.append(part);
+}
+inline void append(std::string& out, char part) {
+  out.push_back(part);
+}
 template <std::integral T>
   requires(!std::same_as<T, char> && !std::same_as<T, bool>)
 void append(std::string& out, T number) {

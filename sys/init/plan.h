@@ -121,13 +121,13 @@ enum class Op : uint16_t {
   kLookPath,  ///< s[0] = args[0], s[1] = PATH of the container's env or empty: remember the executable, errors as CR-11
   kSeccompAnnounce,  ///< send kSeccompFd(N): the listener will appear there; N is the first number from n[0] on that is
                      ///< and stays free until then
-  kReady,      ///< send kReady, wait for kCommit, close the sync socket unless kSeccomp follows, which then does it (a
-               ///< hook: keep it until the exec)
-  kSeccomp,    ///< s[0] = array of sock_filter, n[0] = SECCOMP_FILTER_FLAG_*, n[1] = fd number for the listener (with
-               ///< kStepListener)
-  kFinalCaps,  ///< drop the CAP_SYS_ADMIN kept by kIdentity for a filter without no_new_privs
-  kWaitStart,  ///< n[0] = slot of exec.fifo (O_RDWR): block until `start` writes; n[1] = slot of the status fifo
-               ///< (O_RDWR) or kNoSlot. An exec with a listener needs it too (a pipe): execve would close the listener
+  kReady,       ///< send kReady, wait for kCommit, close the sync socket unless kSeccomp follows, which then does it (a
+                ///< hook: keep it until the exec)
+  kSeccomp,     ///< s[0] = array of sock_filter, n[0] = SECCOMP_FILTER_FLAG_*, n[1] = fd number for the listener (with
+                ///< kStepListener)
+  kFinalCaps,   ///< drop the CAP_SYS_ADMIN kept by kIdentity for a filter without no_new_privs
+  kWaitStart,   ///< n[0] = slot of exec.fifo (O_RDWR): block until `start` writes; n[1] = slot of the status fifo
+                ///< (O_RDWR) or kNoSlot. An exec with a listener needs it too (a pipe): execve would close the listener
   kStartHooks,  ///< s[0] -> n[0] HookArgs: run startContainer hooks one after the other
   kPlaceFds,    ///< n[0] = first slot, n[1] = count: move to 3, 4, ... for the program; all else is closed
   kExec,  ///< s[0] = argv list, n[0] = argc, s[1] = env list, n[1] = envc; kStepNeedHome: add HOME from /etc/passwd of

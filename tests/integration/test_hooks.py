@@ -330,13 +330,13 @@ def test_hook_may_call_the_runtime(runtime, bundle, work):
     assert host.read(f"{work}/code").strip() in ("0", "1")
 
 
-@differs_from(OLD, "leaves its bind mount of the root on the host")
-def test_hk11_hooks_with_the_hosts_mount_namespace(runtime, bundle, work):
+@differs_from("runc", "changes the root of the host's mount namespace")
+def test_hk11_without_a_mount_namespace_is_refused_by_name(runtime, bundle, work):
     b = bundle("true", hooks={}, mounts=[])
     b.config["linux"] = {"namespaces": [{"type": "pid"}, {"type": "uts"}], "cgroupsPath": b.linux["cgroupsPath"]}
     b.hook("createRuntime", note(work, "createRuntime"))
-    runtime.run(b).ok()
-    assert notes(work) == ["createRuntime"]
+    runtime.run(b).fails("linux.namespaces: a container without a mount namespace is not supported")
+    assert notes(work) == []
 
 
 def test_hook_time_is_not_polled(runtime, bundle):

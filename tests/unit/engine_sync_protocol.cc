@@ -13,9 +13,10 @@ using init::Tag;
 
 constexpr SyncState kStates[] = {SyncState::kSpawned, SyncState::kSettingUp, SyncState::kMaps,  SyncState::kHooks,
                                  SyncState::kReady,   SyncState::kCommitted, SyncState::kFailed};
-constexpr Tag kTags[] = {Tag::kInvalid, Tag::kBorn,    Tag::kMapsPlease,    Tag::kHooksPlease, Tag::kSeccompFd,
-                         Tag::kReady,   Tag::kError,   Tag::kWarning,       Tag::kGo,          Tag::kCgroup,
-                         Tag::kCommit,  Tag::kMountFd, Tag::kMountFdPlease, static_cast<Tag>(999)};
+constexpr Tag kTags[] = {
+    Tag::kInvalid,       Tag::kBorn,           Tag::kMapsPlease, Tag::kHooksPlease, Tag::kSeccompFd, Tag::kReady,
+    Tag::kError,         Tag::kWarning,        Tag::kGo,         Tag::kCgroup,      Tag::kCommit,    Tag::kMountFd,
+    Tag::kMountFdPlease, static_cast<Tag>(999)};
 
 using Key = std::pair<SyncState, Tag>;
 

@@ -121,8 +121,9 @@ static void lines(const char* name, const char* path) {
 }
 
 static void limits(void) {
-  static const char* const names[] = {"CPU",     "FSIZE", "DATA",  "STACK",      "CORE",     "RSS",  "NPROC",  "NOFILE",
-                                      "MEMLOCK", "AS",    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"};
+  static const char* const names[] = {"CPU",      "FSIZE",  "DATA",    "STACK", "CORE",  "RSS",
+                                      "NPROC",    "NOFILE", "MEMLOCK", "AS",    "LOCKS", "SIGPENDING",
+                                      "MSGQUEUE", "NICE",   "RTPRIO",  "RTTIME"};
   key("rlimits");
   printf("{");
   for (int i = 0; i < 16; i++) {
@@ -146,13 +147,16 @@ static void devices(void) {
     if (lstat(path, &st) < 0) continue;
     ssize_t length = S_ISLNK(st.st_mode) ? readlink(path, link, sizeof link - 1) : 0;
     link[length < 0 ? 0 : length] = 0;
-    const char* type = S_ISCHR(st.st_mode)   ? "c"
-                       : S_ISBLK(st.st_mode) ? "b"
-                       : S_ISDIR(st.st_mode) ? "d"
-                       : S_ISLNK(st.st_mode) ? "l"
-                       : S_ISFIFO(st.st_mode) ? "p" : "f";
-    printf("%s\n  \"%s\": {\"type\": \"%s\", \"major\": %u, \"minor\": %u, \"mode\": %u, \"uid\": %u, \"gid\": %u, \"link\": ",
-           comma, entry->d_name, type, major(st.st_rdev), minor(st.st_rdev), st.st_mode & 07777, st.st_uid, st.st_gid);
+    const char* type = S_ISCHR(st.st_mode)    ? "c"
+                       : S_ISBLK(st.st_mode)  ? "b"
+                       : S_ISDIR(st.st_mode)  ? "d"
+                       : S_ISLNK(st.st_mode)  ? "l"
+                       : S_ISFIFO(st.st_mode) ? "p"
+                                              : "f";
+    printf(
+        "%s\n  \"%s\": {\"type\": \"%s\", \"major\": %u, \"minor\": %u, \"mode\": %u, \"uid\": %u, \"gid\": %u, "
+        "\"link\": ",
+        comma, entry->d_name, type, major(st.st_rdev), minor(st.st_rdev), st.st_mode & 07777, st.st_uid, st.st_gid);
     text(link);
     printf("}");
     comma = ",";
@@ -275,7 +279,8 @@ static void on_signal(int signo) {
 
 /// Says "ready", then reports every signal; TERM ends with 15.
 static int idle(void) {
-  static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH, SIGCONT, SIGPIPE, SIGALRM};
+  static const int signals[] = {SIGHUP,  SIGINT,   SIGQUIT, SIGUSR1, SIGUSR2,
+                                SIGTERM, SIGWINCH, SIGCONT, SIGPIPE, SIGALRM};
   for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], on_signal);
   if (write(1, "ready\n", 6) < 0) return 98;
   for (;;) {
@@ -395,7 +400,8 @@ static int watch(int milliseconds) {
     for (struct dirent* entry; dir && (entry = readdir(dir));) {
       int pid = atoi(entry->d_name);
       if (pid <= 1) continue;
-      static const char* const names[] = {"exe", "cwd", "root", "fd/0", "fd/3", "fd/4", "fd/5", "fd/6", "fd/7", "fd/8", "mem"};
+      static const char* const names[] = {"exe",  "cwd",  "root", "fd/0", "fd/3", "fd/4",
+                                          "fd/5", "fd/6", "fd/7", "fd/8", "mem"};
       char exe[4096] = "", path[128], link[4096];
       snprintf(path, sizeof path, "/proc/%d/exe", pid);
       ssize_t length = readlink(path, exe, sizeof exe - 1);
@@ -414,7 +420,8 @@ static int watch(int milliseconds) {
         ssize_t second = readlink(path, again, sizeof again - 1);
         if (second > 0) again[second] = 0;
         struct stat seen, mine;
-        int own_root = fstat(fd, &seen) == 0 && stat("/", &mine) == 0 && seen.st_dev == mine.st_dev && seen.st_ino == mine.st_ino;
+        int own_root =
+            fstat(fd, &seen) == 0 && stat("/", &mine) == 0 && seen.st_dev == mine.st_dev && seen.st_ino == mine.st_ino;
         if (again[0] && strcmp(again, "/bin/busybox") && strcmp(again, "/bin/probe"))
           printf("reached %s of %s: %s\n", names[i], again, own_root ? "own root" : link);
         close(fd);
