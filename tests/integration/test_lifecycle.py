@@ -43,6 +43,15 @@ def test_cr04_relative_pid_file_belongs_to_the_callers_directory(runtime, bundle
     assert host.read(f"{work}/pid") == str(runtime.state(b)["pid"])
 
 
+@differs_from("runc", "the next create fails: file exists")
+def test_cr04_a_temporary_pid_file_of_a_killed_create_is_no_obstacle(runtime, bundle, work):
+    b = bundle("true")
+    open(f"{work}/.pid", "w").close()
+    runtime.create(b, "--pid-file", f"{work}/pid").ok()
+    assert host.read(f"{work}/pid") == str(runtime.state(b)["pid"])
+    assert not os.path.exists(f"{work}/.pid")
+
+
 def test_cr04_pid_file_in_missing_directory_fails_create(runtime, bundle, work):
     b = bundle("true")
     runtime.create(b, "--pid-file", f"{work}/no/pid").fails(f"open {work}/no/.pid: no such file or directory")
@@ -137,7 +146,7 @@ def test_cr13_frozen_cgroup_is_refused(runtime, bundle):
 def test_cr13_a_refused_cgroup_keeps_its_processes(runtime, bundle):
     """What undoes a refused create reaches nothing that create did not make."""
     b = bundle("true")
-    directory = b.cgroup("pids")
+    directory = b.cgroup("freezer")  # the one that says whom to kill
     os.makedirs(directory)
     with subprocess.Popen(["sleep", "1000"]) as stranger:
         try:
@@ -145,6 +154,7 @@ def test_cr13_a_refused_cgroup_keeps_its_processes(runtime, bundle):
                 file.write(str(stranger.pid))
             runtime.create(b).fails("container's cgroup is not empty", "process(es) found")
             assert stranger.poll() is None
+            assert os.listdir(runtime.root) == []
             assert host.cgroup_dirs(b.id) == [directory]
         finally:
             stranger.kill()
