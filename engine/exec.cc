@@ -21,6 +21,8 @@
 namespace gantry {
 namespace {
 
+constexpr int64_t kReapLimitMs = 10'000;
+
 /// One exec in progress.
 class Execution final : public LaunchHandler {
  public:
@@ -192,6 +194,9 @@ io::Task<Result<int>> Execution::run() {
     Result<> written = sys::write_pid_file(options_.pid_file, launched->pid);
     if (!written) {
       (void)sys::pidfd_signal(launched->pidfd, SIGKILL);
+      io::Task<Result<ExitStatus>> reaping =
+          env_.exits.wait(launched->pid, launched->pidfd.get(), io::Deadline::in_ms(kReapLimitMs));
+      (void)co_await io::shield(std::move(reaping));
       co_return forward(std::move(written));
     }
   }

@@ -89,7 +89,8 @@ io::Task<Result<>> await_hook(Env& env, const Hook& hook, const sys::Child& proc
     ::kill(-process.pid, SIGKILL);
     (void)sys::pidfd_signal(process.pidfd, SIGKILL);
     const io::Deadline limit = io::Deadline::in_ms(kReapLimitMs);
-    (void)co_await env.exits.wait(process.pid, process.pidfd.get(), limit);
+    io::Task<Result<ExitStatus>> reaping = env.exits.wait(process.pid, process.pidfd.get(), limit);
+    (void)co_await io::shield(std::move(reaping));
     (void)co_await readers.cancel_and_join();
     if (!io::is_timeout(status.error())) co_return forward(std::move(status));
     co_return fail(cat("hook ran past specified timeout of ", *hook.timeout_seconds, ".0s"));
@@ -117,7 +118,8 @@ io::Task<Result<sys::Child>> launch_in_place(Env& env, LaunchRequest request) {
   sys::Child process{child.pid, std::move(child.pidfd)};
   if (!event && event.error().sys_errno == ECONNRESET) co_return process;  // EOF: executed
   (void)sys::pidfd_signal(process.pidfd, SIGKILL);
-  (void)co_await env.exits.wait(process.pid, process.pidfd.get(), deadline);
+  io::Task<Result<ExitStatus>> reaping = env.exits.wait(process.pid, process.pidfd.get(), deadline);
+  (void)co_await io::shield(std::move(reaping));
   if (event) co_return fail("sync protocol: a hook said something");
   co_return forward(std::move(event));
 }

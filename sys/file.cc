@@ -86,6 +86,7 @@ Result<> write_pid_file(const std::string& path, pid_t pid) {
   const auto slash = path.rfind('/');
   const auto name_at = slash == std::string::npos ? 0 : slash + 1;
   const std::string temp = path.substr(0, name_at) + "." + path.substr(name_at);
+  ::unlink(temp.c_str());  // what a killed gantry left must not stop the next one
   GANTRY_LET(const Fd fd, open_file(temp, O_WRONLY | O_CREAT | O_EXCL | O_SYNC, 0666));
   auto written = write_all(fd, cat(pid));
   if (written && ::rename(temp.c_str(), path.c_str()) < 0) written = fail_path(errno, "rename", temp);
