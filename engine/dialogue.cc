@@ -27,7 +27,13 @@ io::Task<Result<SyncEvent>> Dialogue::next(io::Loop& loop, io::Deadline deadline
     init::Frame frame{};
     std::vector<sys::Fd> fds;
     const std::span<std::byte> buffer = std::as_writable_bytes(std::span(&frame, 1));
-    GANTRY_CO_LET(const size_t got, co_await io::recv_msg(loop, ours_.get(), buffer, fds, deadline));
+    Result<size_t> received = co_await io::recv_msg(loop, ours_.get(), buffer, fds, deadline);
+    // A child that died with a frame of ours unread resets the socket; the kernel says so once, before what it had
+    // sent.
+    if (!received && received.error().sys_errno == ECONNRESET)
+      received = co_await io::recv_msg(loop, ours_.get(), buffer, fds, deadline);
+    if (!received) co_return forward(std::move(received));
+    const size_t got = *received;
     if (got == 0 && state_ == SyncState::kCommitted) {
       SyncEvent end;
       end.finished = true;

@@ -110,9 +110,6 @@ void await_born(Context& ctx);
 /// The first step with this operation, or null.
 const Step* find_step(const Context& ctx, Op op);
 
-/// Closes the sync socket: the engine sees EOF and nothing more is told.
-void end_dialogue(Context& ctx);
-
 /// Asks the launcher for the source of the current kMount step; `user_ns` (or -1) goes with the question.
 int request_mount(Context& ctx, int user_ns);
 

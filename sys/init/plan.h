@@ -121,8 +121,7 @@ enum class Op : uint16_t {
   kLookPath,  ///< s[0] = args[0], s[1] = PATH of the container's env or empty: remember the executable, errors as CR-11
   kSeccompAnnounce,  ///< send kSeccompFd(N): the listener will appear there; N is the first number from n[0] on that is
                      ///< and stays free until then
-  kReady,       ///< send kReady, wait for kCommit, close the sync socket unless kSeccomp follows, which then does it (a
-                ///< hook: keep it until the exec)
+  kReady,            ///< send kReady, wait for kCommit, close the sync socket (kHook: keep it until the exec)
   kSeccomp,     ///< s[0] = array of sock_filter, n[0] = SECCOMP_FILTER_FLAG_*, n[1] = fd number for the listener (with
                 ///< kStepListener)
   kFinalCaps,   ///< drop the CAP_SYS_ADMIN kept by kIdentity for a filter without no_new_privs

@@ -93,7 +93,6 @@ void step_seccomp(Context& ctx, const Step& step) {
   const long loaded = must(ctx, call(__NR_seccomp, kSeccompSetModeFilter, flags, &program), "seccomp");
   if ((flags & kFilterNewListener) != 0 && loaded != ctx.listener)
     die(ctx, 0, "seccomp: the listener did not appear where it was announced");
-  end_dialogue(ctx);
 }
 
 }  // namespace gantry::init

@@ -159,12 +159,6 @@ void step_look_path(Context& ctx, const Step& step) {
   die(ctx, 0, message.add(name).add("\": executable file not found in $PATH").get());
 }
 
-void end_dialogue(Context& ctx) {
-  if (ctx.sync < 0) return;
-  close_fd(ctx.sync);
-  ctx.sync = -1;
-}
-
 void step_ready(Context& ctx, const Step&) {
   // While errors still reach the engine. Room for argv and the home directory need the container's files.
   build_arguments(ctx);
@@ -175,8 +169,9 @@ void step_ready(Context& ctx, const Step&) {
   await(ctx, Tag::kCommit);
   // A hook's socket stays, close-on-exec: whether it could be executed is still the engine's business.
   if (ctx.plan.header->kind == Kind::kHook) return;
-  // A filter that cannot be loaded is to be told, too; else the dialogue ends here.
-  if (find_step(ctx, Op::kSeccomp) == nullptr) end_dialogue(ctx);
+  // Not later: under a filter there may be no close.
+  close_fd(ctx.sync);
+  ctx.sync = -1;
   place_fds(ctx);
 }
 
