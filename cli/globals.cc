@@ -63,19 +63,7 @@ Result<> set_root(const Parsed& flags, Globals& globals) {
 }  // namespace
 
 std::string clean_path(std::string_view path, std::string_view current) {
-  const std::string whole = path.starts_with('/') ? std::string(path) : cat(current, "/", path);
-  std::vector<std::string_view> kept;
-  for (const std::string_view part : split(whole, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      kept.push_back(part);
-    } else if (!kept.empty()) {
-      kept.pop_back();
-    }
-  }
-  std::string clean;
-  for (const std::string_view part : kept) clean += cat("/", part);
-  return clean.empty() ? "/" : clean;
+  return gantry::clean_path(path.starts_with('/') ? std::string(path) : cat(current, "/", path));
 }
 
 Result<> set_up_globals(const Parsed& flags, Globals& globals) {

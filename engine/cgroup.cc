@@ -21,7 +21,7 @@ constexpr int kMkdirTries = 5;
 
 Result<> check_leaf_path(CgroupMode mode, const std::string& path) {
   constexpr std::string_view root = "/sys/fs/cgroup/";
-  bool fine = path.starts_with('/') && clean_cgroup_path(path) == path && path != "/";
+  bool fine = path.starts_with('/') && clean_path(path) == path && path != "/";
   if (fine && path.starts_with(root) && mode != CgroupMode::kV2)
     fine = path.find('/', root.size()) != std::string::npos;
   if (!fine || path == "/sys/fs/cgroup") return fail(cat("\"", path, "\" cannot be the cgroup of a container"));

@@ -69,9 +69,6 @@ Result<std::vector<CgroupHierarchy>> parse_proc_cgroup(std::string_view text, co
 /// nothing.
 Result<CgroupPaths> resolve_cgroup(const CgroupHost& host, std::string_view cgroups_path, std::string_view id);
 
-/// `path` without ".", ".." and empty components, never above the root; starts with "/". Pure.
-std::string clean_cgroup_path(std::string_view path);
-
 /// One --cgroup argument of exec: existing cgroups below the container's (EX-17).
 struct SubCgroup {
   std::vector<std::string> controllers;  ///< empty: all hierarchies

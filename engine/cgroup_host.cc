@@ -56,7 +56,7 @@ class Surroundings {
     }
     std::string own = "/";
     for (const CgroupHierarchy& line : own_) {
-      if (line.controllers == hierarchy.controllers) own = clean_cgroup_path(line.own_path);
+      if (line.controllers == hierarchy.controllers) own = clean_path(line.own_path);
     }
     // Cgroups with processes cannot have children with controllers on v2: a sibling, not a child.
     if (host.mode == CgroupMode::kV2) return hierarchy.mountpoint + own.substr(0, own.rfind('/'));
@@ -201,24 +201,9 @@ Result<CgroupHost> probe_cgroup_host(const std::string& root) {
   return host;
 }
 
-std::string clean_cgroup_path(std::string_view path) {
-  std::vector<std::string_view> kept;
-  for (const std::string_view part : split(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      kept.push_back(part);
-    } else if (!kept.empty()) {
-      kept.pop_back();
-    }
-  }
-  std::string clean;
-  for (const std::string_view part : kept) clean.append("/").append(part);
-  return clean.empty() ? "/" : clean;
-}
-
 Result<CgroupPaths> resolve_cgroup(const CgroupHost& host, std::string_view cgroups_path, std::string_view id) {
   const bool absolute = cgroups_path.starts_with('/');
-  const std::string inner = clean_cgroup_path(cgroups_path.empty() ? id : cgroups_path);
+  const std::string inner = clean_path(cgroups_path.empty() ? id : cgroups_path);
   if (inner == "/") {
     return fail(
         cat("linux.cgroupsPath \"", cgroups_path, "\" is no cgroup of its own: name one, such as \"/", id, "\""));
@@ -266,7 +251,7 @@ Result<std::vector<SubCgroup>> parse_sub_cgroups(CgroupMode mode, const std::vec
       if (!part.empty() && part != "." && part != "..") ++depth;
       if (depth < 0) return fail(cat("bad sub cgroup path: ", path));
     }
-    sub.path = clean_cgroup_path(path).substr(1);
+    sub.path = clean_path(path).substr(1);
     subs.push_back(std::move(sub));
   }
   return subs;

@@ -8,6 +8,7 @@
 #include "engine/mount_options.h"
 #include "engine/spec_names.h"
 #include "engine/spec_template.h"
+#include "sys/capability.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -55,7 +56,7 @@ void put_seccomp(Writer& out) {
 void put_linux(Writer& out) {
   out.key("linux").begin_object();
   out.list("namespaces", namespace_names());
-  out.list("capabilities", capability_names());
+  out.list("capabilities", sys::capability_names());
   put_cgroup(out);
   put_seccomp(out);
   put_enabled(out, "apparmor", true);

@@ -158,21 +158,6 @@ Result<> add_mounts(Draft& draft) {
   return add_mount(draft, notify, "NOTIFY_SOCKET /run/notify");
 }
 
-std::string clean_path(std::string_view path) {
-  std::vector<std::string_view> kept;
-  for (const std::string_view part : split(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      kept.push_back(part);
-    } else if (!kept.empty()) {
-      kept.pop_back();
-    }
-  }
-  std::string clean;
-  for (const std::string_view part : kept) clean.append("/").append(part);
-  return clean.empty() ? "/" : clean;
-}
-
 std::string below_bundle(std::string_view bundle, std::string_view path) {
   return path.starts_with('/') ? std::string(path) : cat(bundle, "/", path);
 }

@@ -70,9 +70,6 @@ void add_wait_start(PlanWriter& writer, const PlanContext& context);
 void add_start_hooks(PlanWriter& writer, const std::vector<Hook>& hooks, const std::vector<std::string>& env,
                      const PlanContext& context);
 
-/// The path without ".", "..", and doubled slashes, absolute: "/a/../b//" is "/b".
-std::string clean_path(std::string_view path);
-
 /// An absolute path, seen from `bundle` when it is relative.
 std::string below_bundle(std::string_view bundle, std::string_view path);
 

@@ -4,54 +4,11 @@
 #include <array>
 #include <iterator>
 
+#include "sys/capability.h"
+
 namespace gantry {
 
 namespace {
-
-constexpr std::string_view kCapabilities[] = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-};
-static_assert(std::size(kCapabilities) == 41);
 
 constexpr Named<int> kRlimits[] = {
     {"RLIMIT_AS", RLIMIT_AS},           {"RLIMIT_CORE", RLIMIT_CORE},         {"RLIMIT_CPU", RLIMIT_CPU},
@@ -101,14 +58,11 @@ constexpr std::string_view kFlags[] = {
 
 }  // namespace
 
-std::span<const std::string_view> capability_names() {
-  return kCapabilities;
-}
-
 std::optional<unsigned> capability_number(std::string_view name) {
-  const auto* found = std::find(std::begin(kCapabilities), std::end(kCapabilities), name);
-  if (found == std::end(kCapabilities)) return std::nullopt;
-  return static_cast<unsigned>(found - std::begin(kCapabilities));
+  const auto names = sys::capability_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<unsigned>(found - names.begin());
 }
 
 std::optional<int> rlimit_number(std::string_view name) {

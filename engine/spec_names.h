@@ -10,9 +10,6 @@
 
 namespace gantry {
 
-/// Names of the capabilities by number, CAP_CHOWN first (linux/capability.h up to 6.x: 41 of them).
-std::span<const std::string_view> capability_names();
-
 /// Number of "CAP_CHOWN" and so on; nullopt for a name this runtime does not know. Case matters, as for runc.
 std::optional<unsigned> capability_number(std::string_view name);
 

@@ -12,6 +12,21 @@ std::vector<std::string_view> split(std::string_view text, char sep) {
   }
 }
 
+std::string clean_path(std::string_view path) {
+  std::vector<std::string_view> kept;
+  for (const std::string_view part : split(path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part != "..") {
+      kept.push_back(part);
+    } else if (!kept.empty()) {
+      kept.pop_back();
+    }
+  }
+  std::string clean;
+  for (const std::string_view part : kept) clean.append("/").append(part);
+  return clean.empty() ? "/" : clean;
+}
+
 std::string_view trim(std::string_view text) {
   constexpr std::string_view blank = " \t\r\n";
   const auto first = text.find_first_not_of(blank);

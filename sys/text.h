@@ -47,6 +47,9 @@ std::optional<T> parse_number(std::string_view text, int base = 10) {
 /// Splits at each `sep`; the parts view into `text`. An empty text gives one empty part.
 std::vector<std::string_view> split(std::string_view text, char sep);
 
+/// `path` made absolute below "/" without ".", ".." and empty components, never above the root; lexical only.
+std::string clean_path(std::string_view path);
+
 /// Without leading and trailing spaces, tabs and newlines.
 std::string_view trim(std::string_view text);
 

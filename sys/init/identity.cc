@@ -1,4 +1,5 @@
 // Who the program will be: capabilities, groups, ids, working directory.
+#include "sys/init/capability_names.h"
 #include "sys/init/steps.h"
 
 namespace gantry::init {
@@ -8,52 +9,6 @@ constexpr int kPrSetKeepcaps = 8, kPrCapbsetRead = 23, kPrCapbsetDrop = 24, kPrC
 constexpr unsigned long kAmbientRaise = 2, kAmbientClearAll = 4;
 constexpr int kCapSysAdmin = 21;
 constexpr uint32_t kCapVersion3 = 0x20080522;
-
-// In the order of linux/capability.h.
-constexpr const char* kCapNames[] = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-};
-constexpr unsigned kNamedCaps = sizeof kCapNames / sizeof kCapNames[0];
 
 struct CapHeader {
   uint32_t version;
@@ -88,8 +43,8 @@ void set_caps(Context& ctx, const Capabilities& caps) {
 }
 
 void add_cap_name(Message& message, unsigned number) {
-  if (number < kNamedCaps) {
-    message.add(kCapNames[number]);
+  if (number < kCapabilityCount) {
+    message.add(kCapabilityNames[number]);
   } else {
     message.add("capability ").add_number(number);
   }

@@ -28,13 +28,13 @@ std::string error_of(CgroupMode mode, const std::vector<std::string>& arguments)
 }  // namespace
 
 TEST_CASE("cgroup paths never leave their root") {
-  CHECK(clean_cgroup_path("/a/b") == "/a/b");
-  CHECK(clean_cgroup_path("a//b/./c/") == "/a/b/c");
-  CHECK(clean_cgroup_path("/a/../b") == "/b");
-  CHECK(clean_cgroup_path("/../../etc") == "/etc");
-  CHECK(clean_cgroup_path("../..") == "/");
-  CHECK(clean_cgroup_path("") == "/");
-  CHECK(clean_cgroup_path("...") == "/...");
+  CHECK(clean_path("/a/b") == "/a/b");
+  CHECK(clean_path("a//b/./c/") == "/a/b/c");
+  CHECK(clean_path("/a/../b") == "/b");
+  CHECK(clean_path("/../../etc") == "/etc");
+  CHECK(clean_path("../..") == "/");
+  CHECK(clean_path("") == "/");
+  CHECK(clean_path("...") == "/...");
 }
 
 TEST_CASE("an absolute path is below each mountpoint, controller by controller") {

@@ -29,9 +29,9 @@ std::string refusal(Mount mount) {
 }  // namespace
 
 TEST_CASE("MT-02 destinations are cleaned, so that no step makes a directory named ..") {
-  CHECK(plan::clean_path("/a/./b//../c/") == "/a/c");
-  CHECK(plan::clean_path("../..") == "/");
-  CHECK(plan::clean_path("relative") == "/relative");
+  CHECK(clean_path("/a/./b//../c/") == "/a/c");
+  CHECK(clean_path("../..") == "/");
+  CHECK(clean_path("relative") == "/relative");
   CHECK(with(mount_of("tmpfs", "t", "/x/../y/", {})).has_mount("/y"));
 }
 
