@@ -8,9 +8,9 @@
 //   kHooksPlease(point)   ─────────────> run hooks            (0..2 times)
 //                         <───────────── kGo
 //   kSeccompFd(n)         ─────────────> remember where the listener will be
-//   kReady                ─────────────> limits, state saved
+//   kReady                ─────────────> state saved
 //                         <───────────── kCommit
-//   EOF: the filter is loaded and init waits for start (exec: the program runs)
+//   EOF: init has Commit and goes on alone
 //   kWarning, kError      at any point
 #pragma once
 
