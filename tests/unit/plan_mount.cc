@@ -6,6 +6,7 @@
 
 #include "engine/plan_parts.h"
 #include "plan_support.h"
+#include "sys/text.h"
 
 using namespace gantry;
 using namespace plan_test;
