@@ -22,7 +22,7 @@ class LaunchHandler {
   virtual Result<> born(const sys::Child& process);
   virtual Result<> write_maps(const sys::Child& process);
   virtual io::Task<Result<>> run_hooks(init::HookPoint point, const sys::Child& process);
-  /// Last moment before Commit: limits and state.
+  /// Last moment before Commit: what the process must find done when it goes on (state saved, terminal attached).
   virtual io::Task<Result<>> ready(const sys::Child& process);
   /// Commit was sent; `listener` is the fd number announced by kSeccompFd, -1 without one.
   virtual io::Task<Result<>> committed(const sys::Child& process, int listener);
