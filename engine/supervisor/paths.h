@@ -1,0 +1,22 @@
+// Where a supervisor's things lie.
+#pragma once
+
+#include <string>
+
+namespace gantry {
+
+/// Names that a container's id cannot have ('@' is not legal in one), so that they can live beside the containers.
+inline constexpr const char* kSupervisorDirName = "@supervisor";
+inline constexpr const char* kDefaultStateDir = "/var/lib/gantry";
+
+/// The default socket: ROOT/@supervisor/socket (mode 0600, its directory 0700).
+inline std::string default_socket(const std::string& root) {
+  return root + "/" + kSupervisorDirName + "/socket";
+}
+
+/// STATE_DIR/ID: definition.json, config.json (frozen at `up`) and, by default, container.log.
+inline std::string definition_dir(const std::string& state_dir, const std::string& id) {
+  return state_dir + "/" + id;
+}
+
+}  // namespace gantry
