@@ -1,32 +1,11 @@
-// The bytes of state.json. The last member, "integrity", covers everything before it.
-#include <array>
-#include <cstdio>
-
+// The bytes of state.json.
 #include "engine/json.h"
 #include "engine/json_write.h"
+#include "engine/seal.h"
 #include "engine/state_store.h"
-#include "sys/text.h"
 
 namespace gantry {
 namespace {
-
-constexpr std::string_view kIntegrity = ",\"integrity\":\"";
-
-/// CRC-32 (IEEE 802.3), bitwise: a state file has 2 KB.
-uint32_t crc32(std::string_view bytes) {
-  uint32_t crc = ~0u;
-  for (const char byte : bytes) {
-    crc ^= static_cast<unsigned char>(byte);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1u)));
-  }
-  return ~crc;
-}
-
-std::string hex(uint32_t value) {
-  std::array<char, 9> digits{};
-  std::snprintf(digits.data(), digits.size(), "%08x", value);
-  return digits.data();
-}
 
 void write_record(json::Writer& out, const ContainerRecord& record) {
   out.begin_object();
@@ -41,6 +20,10 @@ void write_record(json::Writer& out, const ContainerRecord& record) {
   out.member("private_pid_ns", record.private_pid_ns);
   out.member("notify_socket", record.notify_socket);
   out.member("create_runtime_begun", record.create_runtime_begun);
+  if (!record.supervisor_socket.empty()) {
+    out.member("supervisor_socket", record.supervisor_socket);
+    out.member("state_dir", record.state_dir);
+  }
   out.member("cgroup_mode", record.cgroup_mode);
   out.key("cgroup_paths");
   out.begin_object();
@@ -100,39 +83,25 @@ constexpr json::Field<ContainerRecord> kFields[] = {
     {"private_pid_ns", json::into<&ContainerRecord::private_pid_ns>},
     {"notify_socket", json::into<&ContainerRecord::notify_socket>},
     {"create_runtime_begun", json::into<&ContainerRecord::create_runtime_begun>},
+    {"supervisor_socket", json::into<&ContainerRecord::supervisor_socket>},
+    {"state_dir", json::into<&ContainerRecord::state_dir>},
     {"cgroup_mode", json::into<&ContainerRecord::cgroup_mode>},
     {"cgroup_paths", read_cgroups},
     {"namespace_paths", read_namespaces},
     {"annotations", read_annotations},
 };
 
-/// Splits the trailer off: the covered text, and whether length, CRC and boot id fit.
-bool intact(std::string_view bytes, std::string_view boot_id) {
-  const auto at = bytes.rfind(kIntegrity);
-  if (at == std::string_view::npos) return false;
-  auto trailer = bytes.substr(at + kIntegrity.size());
-  const auto end = trailer.find('"');
-  if (end == std::string_view::npos || trim(trailer.substr(end + 1)) != "}") return false;
-  const auto parts = split(trailer.substr(0, end), ':');
-  if (parts.size() != 3) return false;
-  if (parts[0] != cat(at) || parts[1] != hex(crc32(bytes.substr(0, at)))) return false;
-  return boot_id.empty() || parts[2] == boot_id;
-}
-
 }  // namespace
 
 std::string encode_record(const ContainerRecord& record, std::string_view boot_id) {
   json::Writer out;
   write_record(out, record);
-  std::string bytes = out.take();
-  bytes.pop_back();  // the closing brace comes after the trailer
-  const std::string trailer = cat(bytes.size(), ":", hex(crc32(bytes)), ":", boot_id);
-  return bytes.append(kIntegrity).append(trailer).append("\"}\n");
+  return seal_json(out.take(), boot_id);
 }
 
 LoadedRecord decode_record(std::string_view bytes, std::string_view id, std::string_view boot_id) {
   LoadedRecord loaded;
-  loaded.health = intact(bytes, boot_id) ? RecordHealth::kGood : RecordHealth::kCrashed;
+  loaded.health = seal_is_intact(bytes, boot_id) ? RecordHealth::kGood : RecordHealth::kCrashed;
   auto document = json::Document::parse(bytes, "state.json");
   if (!document || !json::read_fields(document->root(), kFields, loaded.record)) {
     loaded.record = {};

@@ -46,7 +46,8 @@ struct Exit {
 /// so that a bundle on a hung file system hangs nobody else.
 struct Up {
   std::string id;
-  std::string bundle;  ///< absolute
+  std::string bundle;  ///< absolute, without symlinks
+  std::string rootfs;  ///< root.path resolved by the client: absolute, without symlinks
   RestartPolicy restart;
   std::string log;    ///< --log as given, see log_options.h; empty = the default
   std::string netns;  ///< path of a network namespace to join instead of the config's; empty = as the config says

@@ -1,0 +1,214 @@
+#include "engine/supervisor/definition.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "engine/json.h"
+#include "engine/json_write.h"
+#include "engine/seal.h"
+#include "engine/supervisor/paths.h"
+#include "sys/file.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+constexpr char kDefinitionFile[] = "definition.json";
+constexpr char kConfigFile[] = "config.json";
+constexpr size_t kMaxDefinition = 1u << 20;
+
+Result<> read_restart(const json::Value& value, Definition& out) {
+  GANTRY_LET(const std::string_view text, value.string());
+  auto policy = api::parse_restart_policy(text);
+  if (!policy) return value.fail(policy.error().text);
+  out.restart = *policy;
+  return {};
+}
+
+constexpr json::Field<api::Exit> kExitFields[] = {
+    {"known", json::into<&api::Exit::known>},
+    {"code", json::into<&api::Exit::code>},
+    {"signal", json::into<&api::Exit::signal>},
+    {"at", json::into<&api::Exit::at>},
+};
+
+Result<> read_exit(const json::Value& value, Definition& out) {
+  return json::read_fields(value, kExitFields, out.exit);
+}
+
+constexpr json::Field<Definition> kFields[] = {
+    {"id", json::into<&Definition::id>},
+    {"bundle", json::into<&Definition::bundle>},
+    {"rootfs", json::into<&Definition::rootfs>},
+    {"netns", json::into<&Definition::netns>},
+    {"log", json::into<&Definition::log>},
+    {"created", json::into<&Definition::created>},
+    {"restart", read_restart},
+    {"key", json::into<&Definition::key>},
+    {"run", json::into<&Definition::run>},
+    {"last_run", json::into<&Definition::last_run>},
+    {"exit", read_exit},
+    {"restarts", json::into<&Definition::restarts>},
+    {"failures", json::into<&Definition::failures>},
+    {"started_ns", json::into<&Definition::started_ns>},
+    {"stopped_by_user", json::into<&Definition::stopped_by_user>},
+    {"quarantined", json::into<&Definition::quarantined>},
+};
+
+bool is_log_file(std::string_view name) {
+  return name != kDefinitionFile && name != kConfigFile && !name.starts_with('.');
+}
+
+/// Removes the files of ours one by one: a definition's directory has no others, and no directories.
+Result<> remove_files(const sys::Fd& dir, bool keep_log, bool& kept) {
+  const int copy = ::fcntl(dir.get(), F_DUPFD_CLOEXEC, 3);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy), &::closedir);
+  if (!stream) return fail_errno(errno, "reading a definition's directory");
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string_view name(entry->d_name);
+    if (name == "." || name == "..") continue;
+    if (keep_log && is_log_file(name)) {
+      kept = true;
+    } else if (::unlinkat(dir.get(), entry->d_name, 0) < 0 && errno != ENOENT) {
+      return fail_path(errno, "unlink", name);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string encode_definition(const Definition& definition, std::string_view boot_id) {
+  json::Writer out;
+  out.begin_object();
+  out.member("id", definition.id).member("bundle", definition.bundle).member("rootfs", definition.rootfs);
+  out.member("netns", definition.netns).member("log", definition.log).member("created", definition.created);
+  out.member("restart", api::restart_policy_text(definition.restart));
+  out.member("key", definition.key).member("run", definition.run).member("last_run", definition.last_run);
+  out.key("exit").begin_object();
+  out.member("known", definition.exit.known).member("code", definition.exit.code);
+  out.member("signal", definition.exit.signal).member("at", definition.exit.at);
+  out.end_object();
+  out.member("restarts", definition.restarts).member("failures", definition.failures);
+  out.member("started_ns", definition.started_ns);
+  out.member("stopped_by_user", definition.stopped_by_user).member("quarantined", definition.quarantined);
+  out.end_object();
+  return seal_json(out.take(), boot_id);
+}
+
+Result<LoadedDefinition> decode_definition(std::string_view bytes, std::string_view id, std::string_view boot_id) {
+  if (!seal_is_intact(bytes, "")) return fail(cat("definition.json of ", id, " is damaged: remove it with rm --force"));
+  LoadedDefinition loaded;
+  loaded.this_boot = seal_is_intact(bytes, boot_id);
+  GANTRY_LET(const json::Document document, json::Document::parse(bytes, "definition.json"));
+  Definition& definition = loaded.definition;
+  GANTRY_TRY(json::read_fields(document.root(), kFields, definition));
+  if (definition.id != id) return fail(cat("definition.json of ", id, " is that of \"", json::one_line(definition.id), "\""));
+  if (definition.key == 0 || definition.run == 0)
+    return fail(cat("definition.json of ", id, ": key and run must not be 0"));
+  if (!definition.bundle.starts_with('/') || !definition.rootfs.starts_with('/'))
+    return fail(cat("definition.json of ", id, ": bundle and rootfs must be absolute"));
+  return loaded;
+}
+
+Result<DefinitionStore> DefinitionStore::open(std::string state_dir) {
+  for (size_t at = 0; at != std::string::npos;) {
+    at = state_dir.find('/', at + 1);
+    const std::string part = state_dir.substr(0, at);
+    const mode_t mode = at == std::string::npos ? 0700 : 0755;
+    if (::mkdir(part.c_str(), mode) < 0 && errno != EEXIST) return fail_path(errno, "mkdir", part);
+  }
+  GANTRY_LET(sys::Fd dir, sys::open_file(state_dir, O_RDONLY | O_DIRECTORY));
+  return DefinitionStore(std::move(state_dir), std::move(dir));
+}
+
+Result<sys::Fd> DefinitionStore::open_dir(const std::string& id) const {
+  return sys::open_at(dir_, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+Result<> DefinitionStore::create(const Definition& definition, std::string_view config) const {
+  const std::string& id = definition.id;
+  if (::mkdirat(dir_.get(), id.c_str(), 0700) < 0 && errno != EEXIST) return fail_path(errno, "mkdir", dir_of(id));
+  GANTRY_LET(const sys::Fd dir, open_dir(id));
+  // Logs of a removed namesake may be there; a definition may not.
+  if (::faccessat(dir.get(), kDefinitionFile, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+    return std::unexpected(Error{"container with given ID already exists", EEXIST});
+  GANTRY_TRY(sys::replace_file_at(dir, kConfigFile, config, 0600));
+  return save(definition);
+}
+
+Result<> DefinitionStore::save(const Definition& definition) const {
+  GANTRY_LET(const sys::Fd dir, open_dir(definition.id));
+  GANTRY_LET(const std::string boot, sys::boot_id());
+  return sys::replace_file_at(dir, kDefinitionFile, encode_definition(definition, boot), 0600);
+}
+
+Result<LoadedDefinition> DefinitionStore::load(const std::string& id) const {
+  GANTRY_LET(const sys::Fd dir, open_dir(id));
+  GANTRY_LET(const std::string bytes, sys::read_file_at(dir, kDefinitionFile, kMaxDefinition));
+  GANTRY_LET(const std::string boot, sys::boot_id());
+  return decode_definition(bytes, id, boot);
+}
+
+Result<std::string> DefinitionStore::load_config(const std::string& id) const {
+  GANTRY_LET(const sys::Fd dir, open_dir(id));
+  return sys::read_file_at(dir, kConfigFile, json::kMaxBytes);
+}
+
+Result<> DefinitionStore::remove(const std::string& id, bool keep_log) const {
+  auto dir = open_dir(id);
+  if (!dir && dir.error().sys_errno == ENOENT) return {};
+  if (!dir) return forward(std::move(dir));
+  // The definition first: without it the rest is nobody's.
+  if (::unlinkat(dir->get(), kDefinitionFile, 0) < 0 && errno != ENOENT) return fail_path(errno, "unlink", kDefinitionFile);
+  bool kept = false;
+  GANTRY_TRY(remove_files(*dir, keep_log, kept));
+  if (!kept && ::unlinkat(dir_.get(), id.c_str(), AT_REMOVEDIR) < 0) return fail_path(errno, "rmdir", dir_of(id));
+  return {};
+}
+
+Result<std::vector<std::string>> DefinitionStore::ids() const {
+  GANTRY_LET(sys::Fd again, sys::open_at(dir_, ".", O_RDONLY | O_DIRECTORY));
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(again.get()), &::closedir);
+  if (!stream) return fail_path(errno, "open", path_);
+  (void)again.release();
+  std::vector<std::string> found;
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string name(entry->d_name);
+    if (name.starts_with('.') || name.starts_with('@')) continue;
+    if (::faccessat(dir_.get(), cat(name, "/", kDefinitionFile).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+      found.push_back(name);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+Result<std::vector<sys::Fd>> DefinitionStore::open_for_flush(const std::string& id) const {
+  std::vector<sys::Fd> fds;
+  GANTRY_LET(sys::Fd dir, open_dir(id));
+  for (const char* name : {kConfigFile, kDefinitionFile}) {
+    GANTRY_LET(sys::Fd file, sys::open_at(dir, name, O_RDONLY | O_NOFOLLOW));
+    fds.push_back(std::move(file));
+  }
+  fds.push_back(std::move(dir));
+  GANTRY_LET(sys::Fd parent, sys::open_at(dir_, ".", O_RDONLY | O_DIRECTORY));
+  fds.push_back(std::move(parent));
+  return fds;
+}
+
+Result<> mark_stopped_by_user(const std::string& state_dir, const std::string& id) {
+  GANTRY_LET(const DefinitionStore store, DefinitionStore::open(state_dir));
+  auto loaded = store.load(id);
+  if (!loaded && loaded.error().sys_errno == ENOENT) return {};
+  if (!loaded) return forward(std::move(loaded));
+  loaded->definition.stopped_by_user = true;
+  return store.save(loaded->definition);
+}
+
+}  // namespace gantry

@@ -1,0 +1,86 @@
+// What a supervisor must remember of a container: what was asked for, which run is in progress, how the last one ended.
+//
+// STATE_DIR/ID/ has definition.json (replaced by rename, sealed with length, CRC and boot id), config.json (frozen at
+// `up`) and, unless told otherwise, the log. What concerns one boot only (pids, cgroups) is in the state directory
+// below the root, as for any container.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/supervisor/api.h"
+#include "sys/fd.h"
+#include "sys/result.h"
+
+namespace gantry {
+
+struct Definition {
+  std::string id, bundle, rootfs;
+  std::string netns;  ///< --netns; empty = as the config says
+  std::string log;    ///< --log as given
+  std::string created;
+  api::RestartPolicy restart;
+  uint32_t key = 0;  ///< random, never 0: with `run` it names one run to the keeper, so that no exit is taken for another's
+  uint32_t run = 1;  ///< the run that is due or in progress, or the last one when `last_run` is the same
+  uint32_t last_run = 0;  ///< the run that `exit` belongs to; 0 = none has ended
+  api::Exit exit;
+  uint64_t restarts = 0;      ///< by policy, since `up`
+  uint32_t failures = 0;      ///< in a row, for on-failure:N and the back-off
+  int64_t started_ns = 0;     ///< CLOCK_REALTIME of the last start
+  bool stopped_by_user = false;
+  bool quarantined = false;   ///< its operations killed the supervisor three times in ten seconds
+
+  /// Nothing is running and nothing is due.
+  bool ended() const { return last_run == run; }
+  /// The keeper's word for the run in progress.
+  uint64_t owner() const { return (uint64_t{key} << 32) | run; }
+  static uint32_t key_of(uint64_t owner) { return static_cast<uint32_t>(owner >> 32); }
+};
+
+std::string encode_definition(const Definition& definition, std::string_view boot_id);
+
+struct LoadedDefinition {
+  Definition definition;
+  bool this_boot = true;  ///< written since the system was started
+};
+
+/// Total: hostile bytes are an error that names what is wrong.
+Result<LoadedDefinition> decode_definition(std::string_view bytes, std::string_view id, std::string_view boot_id);
+
+/// The directory of all definitions. Synchronous and bounded: small files on the administrator's own disk; what must be
+/// on the platters is flushed by io::flush (flush.h), off the loop.
+class DefinitionStore {
+ public:
+  /// Makes the directory (0700) if it is missing.
+  static Result<DefinitionStore> open(std::string state_dir);
+
+  const std::string& path() const { return path_; }
+  std::string dir_of(const std::string& id) const { return path_ + "/" + id; }
+
+  /// Makes ID/ with config.json. EEXIST when there is one.
+  Result<> create(const Definition& definition, std::string_view config) const;
+  Result<> save(const Definition& definition) const;
+  Result<LoadedDefinition> load(const std::string& id) const;
+  Result<std::string> load_config(const std::string& id) const;
+  /// Removes ID/ and all that is in it, but for the log files when `keep_log`. Missing is fine.
+  Result<> remove(const std::string& id, bool keep_log) const;
+  /// Sorted. Directories without a definition.json (half-made, or kept logs) are not listed.
+  Result<std::vector<std::string>> ids() const;
+  /// For flushing: definition.json and its directory.
+  Result<std::vector<sys::Fd>> open_for_flush(const std::string& id) const;
+
+ private:
+  DefinitionStore(std::string path, sys::Fd dir) : path_(std::move(path)), dir_(std::move(dir)) {}
+  Result<sys::Fd> open_dir(const std::string& id) const;
+
+  std::string path_;
+  sys::Fd dir_;
+};
+
+/// For whoever acts on a container whose supervisor is dead: no later supervisor starts it again. The container's lock
+/// is held by the caller. A definition that is not there is fine.
+Result<> mark_stopped_by_user(const std::string& state_dir, const std::string& id);
+
+}  // namespace gantry
