@@ -37,6 +37,12 @@ const CgroupHierarchy* hierarchy_of(const CgroupHost& host, const std::string& c
   return nullptr;
 }
 
+Result<uint64_t> inode_of(const std::string& dir) {
+  struct stat info;
+  if (::lstat(dir.c_str(), &info) < 0) return fail_path(errno, "stat", dir);
+  return info.st_ino;
+}
+
 /// Opens `file` in the cgroup `sub` below `dir`, which cannot lead anywhere else.
 Result<sys::Fd> open_beneath(const std::string& dir, const std::string& sub, const char* file, int flags) {
   const sys::Fd base(::open(dir.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -167,6 +173,26 @@ void Cgroup::undo_create() {
 /// Leaves that were refused, or not even looked at, are somebody else's.
 void Cgroup::forget_reused(bool unified) {
   std::erase_if(dirs_, [unified](const Dir& dir) { return dir.unified() == unified && !dir.fresh; });
+}
+
+Result<std::vector<CgroupClaim>> Cgroup::claims(bool unified) const {
+  std::vector<CgroupClaim> claims;
+  for (const Dir& dir : dirs_) {
+    if (dir.unified() != unified) continue;
+    GANTRY_LET(const uint64_t inode, inode_of(dir.path));
+    claims.push_back({dir.path, inode});
+  }
+  return claims;
+}
+
+void Cgroup::forget_unclaimed(const std::vector<CgroupClaim>& claims) {
+  std::erase_if(dirs_, [&](const Dir& dir) {
+    const auto claim = std::ranges::find(claims, dir.path, &CgroupClaim::path);
+    const auto inode = inode_of(dir.path);
+    if (claim != claims.end() && inode && *inode == claim->inode) return false;
+    unclaimed_.push_back(dir.path);
+    return true;
+  });
 }
 
 void Cgroup::remove_made_parents() {

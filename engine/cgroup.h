@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/container.h"
 #include "engine/spec.h"
 #include "io/deadline.h"
 #include "io/task.h"
@@ -97,6 +98,13 @@ class Cgroup {
 
   /// For an existing container. Touches nothing; refuses paths that cannot be a container's (a hierarchy's root, "..").
   static Result<Cgroup> open(const CgroupPaths& paths);
+
+  /// What begin() (`unified`) or complete() has made or found empty: to be written down before anything joins it.
+  Result<std::vector<CgroupClaim>> claims(bool unified) const;
+
+  /// After open(), for a creation that did not end well: directories that are not among `claims` may be somebody
+  /// else's. From here on remove() takes them only if they are empty, and nothing else here reaches them.
+  void forget_unclaimed(const std::vector<CgroupClaim>& claims);
 
   const CgroupPaths& paths() const { return paths_; }
   CgroupMode mode() const { return paths_.mode; }
@@ -185,6 +193,7 @@ class Cgroup {
 
   CgroupPaths paths_;
   std::vector<Dir> dirs_;
+  std::vector<std::string> unclaimed_;
   std::vector<std::string> made_parents_;
   bool keep_reused_ = false;
   std::string unified_mount_;           ///< known after create()

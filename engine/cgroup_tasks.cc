@@ -199,6 +199,7 @@ io::Task<Result<>> Cgroup::signal_frozen(io::Loop& loop, int signo, io::Deadline
 }
 
 io::Task<Result<>> Cgroup::kill_all(io::Loop& loop, int signo, io::Deadline deadline) {
+  if (dirs_.empty()) co_return {};  // creation was refused, or nothing was claimed
   if (signo != SIGKILL) {
     const auto sent = co_await signal_frozen(loop, signo, deadline);
     co_return sent;
@@ -227,6 +228,8 @@ io::Task<Result<>> Cgroup::kill_all(io::Loop& loop, int signo, io::Deadline dead
 }
 
 io::Task<Result<>> Cgroup::remove(io::Loop& loop, io::Deadline deadline) {
+  // Made before it could be claimed, and so empty; or somebody else's, and then not ours to wait for.
+  for (const std::string& path : unclaimed_) ::rmdir(path.c_str());
   std::vector<const Dir*> left;
   left.reserve(dirs_.size());
   for (const Dir& dir : dirs_) {

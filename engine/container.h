@@ -39,6 +39,16 @@ struct ContainerRecord {
   std::string state_dir;              ///< where that supervisor keeps its definition
 };
 
+/// One cgroup that a creator made or found empty, written down before anything of the container joins it. While a
+/// record is an intent or damaged, only what is claimed like this may be emptied by force: its paths are no more than a
+/// plan.
+struct CgroupClaim {
+  std::string path;    ///< absolute, as in cgroup_paths
+  uint64_t inode = 0;  ///< of the directory: another one of the same name is not the one claimed
+
+  bool operator==(const CgroupClaim&) const = default;
+};
+
 /// What `state` and `list` show.
 struct ContainerView {
   ContainerRecord record;

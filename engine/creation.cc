@@ -85,6 +85,7 @@ class Creation final : public LaunchHandler {
   io::Task<Result<>> dial_sockets();
   Result<> claim();
   Result<> begin_cgroup();
+  Result<> claim_cgroup(bool unified);
   Result<> complete_cgroup();
   Result<LaunchRequest> plan();
   io::Task<Result<>> attempt();
@@ -171,12 +172,19 @@ Result<> Creation::begin_cgroup() {
   auto cgroup = Cgroup::begin(cgroup_host_, cgroup_paths_);
   if (!cgroup) return forward(std::move(cgroup));
   cgroup_.emplace(std::move(*cgroup));
-  return {};
+  return claim_cgroup(true);
+}
+
+/// delete --force may kill only in what is known to be ours, so this comes before anything of ours joins it.
+Result<> Creation::claim_cgroup(bool unified) {
+  GANTRY_LET(const std::vector<CgroupClaim> claims, cgroup_->claims(unified));
+  return dir_->add_claims(claims);
 }
 
 /// All the rest, and the limits.
 Result<> Creation::complete_cgroup() {
   GANTRY_TRY(cgroup_->complete(cgroup_host_));
+  GANTRY_TRY(claim_cgroup(false));
   if (const auto owner = cgroup_owner(bundle_->spec)) GANTRY_TRY(cgroup_->delegate(*owner));
   std::vector<std::string> warnings;
   GANTRY_TRY(cgroup_->apply(bundle_->spec.resources, warnings));

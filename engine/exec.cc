@@ -76,7 +76,7 @@ Result<> Execution::load() {
   if (spec_.seccomp) {
     GANTRY_LET(seccomp_, cached_seccomp(*spec_.seccomp));
   }
-  GANTRY_LET(Cgroup cgroup, recorded_cgroup(container_->record));
+  GANTRY_LET(Cgroup cgroup, recorded_cgroup(*container_));
   cgroup_.emplace(std::move(cgroup));
   GANTRY_LET(subs_, parse_sub_cgroups(cgroup_->mode(), options_.cgroups));
   return {};

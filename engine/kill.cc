@@ -8,23 +8,23 @@ namespace {
 
 constexpr int64_t kKillLimitMs = 10'000;
 
-io::Task<Result<>> kill_cgroup(Env& env, const ContainerRecord& record, int signo) {
-  GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(record));
+io::Task<Result<>> kill_cgroup(Env& env, const Loaded& container, int signo) {
+  GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container));
   const io::Deadline deadline = io::Deadline::in_ms(kKillLimitMs);
   Result<> killed = co_await cgroup.kill_all(env.loop, signo, deadline);
   co_return killed;
 }
 
-bool is_empty(const ContainerRecord& record) {
-  const auto cgroup = recorded_cgroup(record);
+bool is_empty(const Loaded& container) {
+  const auto cgroup = recorded_cgroup(container);
   if (!cgroup) return true;
   const auto empty = cgroup->empty();
   return empty && *empty;
 }
 
 /// KD-06: on v1 a frozen process does not die before it is thawed.
-io::Task<Result<>> thaw_for_kill(Env& env, const ContainerRecord& record) {
-  GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(record));
+io::Task<Result<>> thaw_for_kill(Env& env, const Loaded& container) {
+  GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container));
   if (cgroup.mode() == CgroupMode::kV2) co_return Result<>();
   const io::Deadline deadline = io::Deadline::in_ms(kKillLimitMs);
   Result<> thawed = co_await cgroup.thaw(env.loop, deadline);
@@ -38,8 +38,8 @@ io::Task<Result<>> kill(Env& env, std::string id, int signo, bool all) {
   const bool stopped = !permits(container.status, Verb::kKill);
   // Without a pid namespace of its own the container's processes outlive init (KD-05).
   const bool whole = all || (signo == SIGKILL && !container.record.private_pid_ns);
-  if (whole && container.health == RecordHealth::kGood && (all || !stopped || !is_empty(container.record))) {
-    Result<> killed = co_await kill_cgroup(env, container.record, signo);
+  if (whole && container.health == RecordHealth::kGood && (all || !stopped || !is_empty(container))) {
+    Result<> killed = co_await kill_cgroup(env, container, signo);
     co_return killed;
   }
   if (stopped) co_return not_permitted(container, Verb::kKill);
@@ -47,7 +47,7 @@ io::Task<Result<>> kill(Env& env, std::string id, int signo, bool all) {
   if (!sent && sent.error().sys_errno == ESRCH) co_return not_permitted(container, Verb::kKill);
   if (!sent) co_return fail_errno(sent.error().sys_errno, "unable to signal init");
   if (signo == SIGKILL && container.status == Status::kPaused) {
-    Result<> thawed = co_await thaw_for_kill(env, container.record);
+    Result<> thawed = co_await thaw_for_kill(env, container);
     co_return thawed;
   }
   co_return Result<>();

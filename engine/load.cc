@@ -20,8 +20,8 @@ Status intent_status(Loaded& container) {
   return Status::kCreating;
 }
 
-bool is_frozen(const ContainerRecord& record) {
-  const auto cgroup = recorded_cgroup(record);
+bool is_frozen(const Loaded& container) {
+  const auto cgroup = recorded_cgroup(container);
   if (!cgroup) return false;
   const auto frozen = cgroup->frozen();
   return frozen && *frozen;
@@ -29,11 +29,15 @@ bool is_frozen(const ContainerRecord& record) {
 
 }  // namespace
 
-Result<Cgroup> recorded_cgroup(const ContainerRecord& record) {
+Result<Cgroup> recorded_cgroup(const Loaded& container) {
+  const ContainerRecord& record = container.record;
   CgroupPaths paths;
   GANTRY_LET(paths.mode, parse_cgroup_mode(record.cgroup_mode));
   paths.dirs = record.cgroup_paths;
-  return Cgroup::open(paths);
+  GANTRY_LET(Cgroup cgroup, Cgroup::open(paths));
+  if (container.health != RecordHealth::kGood || record.phase != Phase::kCommitted)
+    cgroup.forget_unclaimed(container.dir.claims());
+  return cgroup;
 }
 
 void recall_cgroups(const StateDir& dir, ContainerRecord& record) {
@@ -58,7 +62,7 @@ void refresh_status(Loaded& container) {
   auto pidfd = sys::pidfd_open_checked(container.record.pid, container.record.start_time);
   if (!pidfd) return;
   container.pidfd = std::move(*pidfd);
-  if (is_frozen(container.record)) {
+  if (is_frozen(container)) {
     container.status = Status::kPaused;
   } else if (container.dir.has_start_fifo() && sys::runs_init_image(container.record.pid)) {
     container.status = Status::kCreated;

@@ -31,8 +31,9 @@ void refresh_status(Loaded& container);
 /// few seconds at most: "container ID is busy".
 io::Task<Result<Loaded>> load_locked(Env& env, std::string id);
 
-/// The container's cgroups as recorded. Touches nothing.
-Result<Cgroup> recorded_cgroup(const ContainerRecord& record);
+/// The container's cgroups as recorded; of a half-made or damaged one only those that its creator had claimed (the
+/// others are left to Cgroup::remove). Touches nothing.
+Result<Cgroup> recorded_cgroup(const Loaded& container);
 
 /// For a record that is lost: names the cgroups again from the frozen config, so that what runs in them can be found.
 /// Without a config either, nothing is known and the record stays as it is.

@@ -28,7 +28,7 @@ io::Task<Result<>> end_init(Env& env, Loaded& container) {
   const io::Deadline deadline = io::Deadline::in_ms(kDeathLimitMs);
   if (wake == io::Wake::kTimeout) {
     // On v1 nothing frozen dies, and the freezer may be one that the container has made below its own.
-    GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container.record));
+    GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container));
     Result<> killed = co_await cgroup.kill_all(env.loop, SIGKILL, deadline);
     if (!killed) log_warning(killed.error().text);
     wake = co_await io::wait_pidfd(env.loop, container.pidfd.get(), deadline);
@@ -42,7 +42,7 @@ io::Task<Result<>> end_init(Env& env, Loaded& container) {
 io::Task<Result<>> end_cgroup(Env& env, const Loaded& container) {
   const ContainerRecord& record = container.record;
   if (record.cgroup_paths.empty()) co_return Result<>();
-  GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(record));
+  GANTRY_CO_LET(Cgroup cgroup, recorded_cgroup(container));
   if (container.health == RecordHealth::kGood && record.private_pid_ns && record.phase == Phase::kCommitted) {
     // All of a pid namespace dies with its init: usually there is nothing left to kill, and nothing to look for.
     const io::Deadline soon = io::Deadline::in_ms(kQuickRemoveMs);
@@ -70,7 +70,7 @@ io::Task<Result<>> remove_half_made(Env& env, std::string id) {
 /// A damaged record is no permission to kill: that wants --force.
 Result<> check_remains(const Loaded& container) {
   if (container.health == RecordHealth::kGood || container.record.cgroup_paths.empty()) return {};
-  GANTRY_LET(const Cgroup cgroup, recorded_cgroup(container.record));
+  GANTRY_LET(const Cgroup cgroup, recorded_cgroup(container));
   const auto empty = cgroup.empty();
   if (empty && *empty) return {};
   return fail(cat("cannot delete container ", container.record.id,

@@ -54,7 +54,7 @@ Result<std::vector<ContainerView>> list(Env& env, std::vector<std::string>& prob
 Result<std::vector<pid_t>> ps(Env& env, const std::string& id) {
   GANTRY_LET(const Loaded container, load_container(env, id));
   if (container.status == Status::kStopped && container.record.private_pid_ns) return std::vector<pid_t>();
-  GANTRY_LET(const Cgroup cgroup, recorded_cgroup(container.record));
+  GANTRY_LET(const Cgroup cgroup, recorded_cgroup(container));
   auto pids = cgroup.pids_recursive();
   if (!pids) return forward(std::move(pids), "unable to get all container pids");
   return pids;

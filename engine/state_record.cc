@@ -99,6 +99,26 @@ std::string encode_record(const ContainerRecord& record, std::string_view boot_i
   return seal_json(out.take(), boot_id);
 }
 
+std::string encode_claims(const std::vector<CgroupClaim>& claims, std::string_view boot_id) {
+  std::string bytes;
+  for (const CgroupClaim& claim : claims) bytes += cat(boot_id, " ", claim.inode, " ", claim.path, "\n");
+  return bytes;
+}
+
+std::vector<CgroupClaim> decode_claims(std::string_view bytes, std::string_view boot_id) {
+  std::vector<CgroupClaim> claims;
+  bytes = bytes.substr(0, bytes.rfind('\n') + 1);  // a line without its end is not whole
+  for (const std::string_view line : split(bytes, '\n')) {
+    const auto boot_end = line.find(' ');
+    if (boot_end == std::string_view::npos || line.substr(0, boot_end) != boot_id) continue;
+    const auto inode_end = line.find(' ', boot_end + 1);
+    if (inode_end == std::string_view::npos) continue;
+    const auto inode = parse_number<uint64_t>(line.substr(boot_end + 1, inode_end - boot_end - 1));
+    if (inode) claims.push_back({std::string(line.substr(inode_end + 1)), *inode});
+  }
+  return claims;
+}
+
 LoadedRecord decode_record(std::string_view bytes, std::string_view id, std::string_view boot_id) {
   LoadedRecord loaded;
   loaded.health = seal_is_intact(bytes, boot_id) ? RecordHealth::kGood : RecordHealth::kCrashed;

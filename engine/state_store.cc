@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kMaxRecord = 4u << 20;
 constexpr size_t kMaxConfig = 16u << 20;
 constexpr char kRecordFile[] = "state.json";
+constexpr char kClaimFile[] = "cgroups";
 constexpr char kConfigFile[] = "config.json";
 constexpr char kStartFifo[] = "exec.fifo";
 constexpr char kStatusFifo[] = "status.fifo";
@@ -62,6 +63,19 @@ Result<LoadedRecord> StateDir::load() const {
   if (!bytes) return forward(std::move(bytes));
   auto boot = sys::boot_id();
   return decode_record(*bytes, id_, boot ? std::string_view(*boot) : std::string_view());
+}
+
+Result<> StateDir::add_claims(const std::vector<CgroupClaim>& claims) const {
+  if (claims.empty()) return {};
+  GANTRY_LET(const std::string boot, sys::boot_id());
+  GANTRY_LET(const sys::Fd file, sys::open_at(dir_, kClaimFile, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
+  return sys::write_all(file, encode_claims(claims, boot));
+}
+
+std::vector<CgroupClaim> StateDir::claims() const {
+  const auto bytes = sys::read_file_at(dir_, kClaimFile, kMaxRecord);
+  const auto boot = sys::boot_id();
+  return bytes && boot ? decode_claims(*bytes, *boot) : std::vector<CgroupClaim>();
 }
 
 Result<> StateDir::save_config(std::string_view config) const {

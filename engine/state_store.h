@@ -1,4 +1,5 @@
-// The state directory: <root>/<id>/ with state.json, config.json (frozen at create), the fifos and the lock.
+// The state directory: <root>/<id>/ with state.json, cgroups (what is claimed), config.json (frozen at create), the
+// fifos and the lock.
 //
 // state.json is replaced atomically and carries its own length, CRC and boot id: a torn file, or one of an earlier
 // boot, reads as "crashed", never as "absent" (design §5). Layout and lock are private to this file.
@@ -31,6 +32,12 @@ std::string encode_record(const ContainerRecord& record, std::string_view boot_i
 /// The reverse, total: hostile bytes give kCrashed with the given id. `boot_id` empty = not compared.
 LoadedRecord decode_record(std::string_view bytes, std::string_view id, std::string_view boot_id);
 
+/// The lines for `claims`, each whole in itself: another boot's, or one that is torn, claims nothing.
+std::string encode_claims(const std::vector<CgroupClaim>& claims, std::string_view boot_id);
+
+/// The reverse, total.
+std::vector<CgroupClaim> decode_claims(std::string_view bytes, std::string_view boot_id);
+
 /// A container's directory, held open. Moves; closing it gives up the lock.
 class StateDir {
  public:
@@ -47,6 +54,11 @@ class StateDir {
   Result<> save(const ContainerRecord& record) const;
   /// ENOENT in the error when there is no state.json (a half-made directory, KD-09).
   Result<LoadedRecord> load() const;
+
+  /// Adds to the claims; beside state.json, so that they survive its damage.
+  Result<> add_claims(const std::vector<CgroupClaim>& claims) const;
+  /// Those of this boot; none when they cannot be read.
+  std::vector<CgroupClaim> claims() const;
 
   Result<> save_config(std::string_view config) const;
   Result<std::string> load_config() const;

@@ -76,8 +76,12 @@ Result<> write_id_maps(pid_t pid, std::string_view uid_lines, std::string_view g
 }
 
 Result<std::string> boot_id() {
-  GANTRY_LET(const std::string text, read_file("/proc/sys/kernel/random/boot_id", 64));
-  return std::string(trim(text));
+  static std::string known;
+  if (known.empty()) {
+    GANTRY_LET(const std::string text, read_file("/proc/sys/kernel/random/boot_id", 64));
+    known = trim(text);
+  }
+  return known;
 }
 
 Result<> become_subreaper() {

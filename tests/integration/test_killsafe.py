@@ -3,6 +3,7 @@
 The steps are the system calls of the runtime's process, one run for each; the calls of its helpers are killed too, in
 runs of their own.
 """
+import collections
 import json
 import os
 import shutil
@@ -118,6 +119,46 @@ def test_create_killed_at_every_step(runtime, bundle, killer, work, kind):
     assert hits > len(points) // 6, "the kills missed"
     runtime.create(b).ok()
     runtime.delete(b, "--force").ok()
+
+
+@pytest.mark.parametrize("where", ["everywhere", "cgroup2", "freezer"])
+def test_create_killed_in_a_foreign_cgroup(runtime, bundle, killer, where):
+    """The cgroup that the config asks for is somebody else's: what a killed create leaves is no right to kill there."""
+    b = bundle("true").write()
+    runtime.track(b.id)
+    trees = {name: base for name, base in host.hierarchies().items()
+             if name == where or where == "everywhere" and name != "cpuset" or (where == "cgroup2" and name in ("", "unified"))}
+    if not trees:
+        pytest.skip(f"no {where} here")
+    places = [f"{base}/{host.CGROUP_PARENT}/{b.id}" for base in set(trees.values())]
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
+        for place in places:
+            os.mkdir(place)
+            with open(f"{place}/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(stranger.pid))
+        words = ["create", "--bundle", b.path, b.id]
+        refused = runtime.create(b)
+        assert refused.code == 1 and "not empty" in refused.message, refused
+        strace = subprocess.run(["strace", "-qq", "-o", f"{b.path}/calls", "-e", "trace=?mkdir,mkdirat,openat,rename,renameat,close",
+                                 *killer.argv(*words)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert strace.returncode == 1
+        counts = collections.Counter(line.split("(")[0] for line in host.read(f"{b.path}/calls").splitlines() if "(" in line)
+        left = 0
+        for name, number in steps(counts, 1000):
+            killer.kill(name, number, *words)
+            left += os.path.exists(f"{runtime.root}/{b.id}")
+            for verb in (["kill", "--all", b.id, "KILL"], ["delete", "--force", b.id]):
+                runtime.call(*verb)
+                assert stranger.poll() is None, f"{verb} after SIGKILL at {name} #{number}"
+            assert not os.path.exists(f"{runtime.root}/{b.id}"), f"after SIGKILL at {name} #{number}"
+            assert all(str(stranger.pid) in host.read(f"{place}/cgroup.procs").split() for place in places)
+            assert sorted(host.cgroup_dirs(b.id)) == sorted(places), f"after SIGKILL at {name} #{number}"
+        assert left > 5, "the kills missed"
+    finally:
+        stranger.kill()
+        stranger.wait()
+        host.purge_cgroups(b.id)
 
 
 @pytest.mark.parametrize("verb", ["start", "delete", "delete --force", "kill", "pause", "resume"])

@@ -83,5 +83,21 @@ TEST_CASE("impossible pids are not believed") {
   }
 }
 
+TEST_CASE("claims of this boot survive, whole lines only") {
+  const std::vector<CgroupClaim> first{{"/sys/fs/cgroup/unified/a b", 18446744073709551615u}};
+  const std::vector<CgroupClaim> second{{"/sys/fs/cgroup/pids/x", 7}};
+  const std::string bytes = encode_claims(first, kBoot) + encode_claims(second, kBoot);
+  CHECK(decode_claims(bytes, kBoot) == std::vector<CgroupClaim>{first.front(), second.front()});
+  for (size_t length = 0; length < bytes.size(); ++length)
+    CHECK(decode_claims(std::string_view(bytes).substr(0, length), kBoot).size() <= 1);
+  CHECK(decode_claims(encode_claims(first, "another-boot") + bytes, kBoot).size() == 2);
+}
+
+TEST_CASE("nonsense claims nothing") {
+  for (const std::string_view tail : {"", " ", " 1", " x /a", " -1 /a", " 1x /a", "  /a"})
+    CHECK(decode_claims(std::string(kBoot) + std::string(tail) + "\n", kBoot).empty());
+  CHECK(decode_claims("\n\n 1 /a\n", kBoot).empty());
+}
+
 }  // namespace
 }  // namespace gantry
