@@ -275,6 +275,18 @@ Result<bool> Cgroup::empty() const {
   return pids.empty();
 }
 
+std::string Cgroup::crowding(uint64_t wanted) const {
+  const Dir* const v1 = find("pids");
+  const Dir* const pids = v1 != nullptr ? v1 : unified();
+  if (pids == nullptr) return {};
+  const auto limit = sys::read_cgroup_value(pids->path, "pids.max");
+  const auto now = sys::read_cgroup_value(pids->path, "pids.current");
+  if (!limit || !now) return {};
+  const auto most = parse_number<uint64_t>(*limit);  // not for "max"
+  if (!most || parse_number<uint64_t>(*now).value_or(0) + wanted <= *most) return {};
+  return cat("pids.max is ", *limit, " and pids.current ", *now);
+}
+
 uint64_t Cgroup::oom_kills() const {
   const Dir* const memory = mode() == CgroupMode::kV2 ? unified() : find("memory");
   if (memory == nullptr) return 0;

@@ -158,6 +158,10 @@ class Cgroup {
   /// For undoing create() in the same process: parents that create() made and that are empty (KD-15). Best effort.
   void remove_made_parents();
 
+  /// Why a clone found no room for `wanted` more processes: "pids.max is 2 and pids.current 1". Empty when the limit is
+  /// not what stood in the way.
+  std::string crowding(uint64_t wanted) const;
+
   /// How often the kernel's OOM killer struck here (CR-14); 0 when unknown.
   uint64_t oom_kills() const;
 

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <ctime>
 #include <optional>
+#include <utility>
 
 #include "engine/agent.h"
 #include "engine/bundle.h"
@@ -87,6 +88,7 @@ class Creation final : public LaunchHandler {
   Result<> begin_cgroup();
   Result<> claim_cgroup(bool unified);
   Result<> complete_cgroup();
+  Result<> limit_pids();
   Result<LaunchRequest> plan();
   io::Task<Result<>> attempt();
   io::Task<> undo();
@@ -100,6 +102,7 @@ class Creation final : public LaunchHandler {
   std::optional<Cgroup> cgroup_;
   CgroupHost cgroup_host_;
   CgroupPaths cgroup_paths_;
+  Resources late_limits_;  ///< the part that waits for the clone
   CompiledSeccomp seccomp_;
   ContainerRecord record_;
   StateDir::Fifos fifos_;
@@ -186,10 +189,25 @@ Result<> Creation::complete_cgroup() {
   GANTRY_TRY(cgroup_->complete(cgroup_host_));
   GANTRY_TRY(claim_cgroup(false));
   if (const auto owner = cgroup_owner(bundle_->spec)) GANTRY_TRY(cgroup_->delegate(*owner));
+  Resources& resources = bundle_->spec.resources;
+  if (joins_early()) {
+    late_limits_.pids_limit = std::exchange(resources.pids_limit, std::nullopt);
+    std::erase_if(resources.unified, [this](const auto& entry) {
+      if (entry.first != "pids.max") return false;
+      late_limits_.unified.push_back(entry);
+      return true;
+    });
+  }
   std::vector<std::string> warnings;
-  GANTRY_TRY(cgroup_->apply(bundle_->spec.resources, warnings));
+  GANTRY_TRY(cgroup_->apply(resources, warnings));
   for (const std::string& warning : warnings) log_warning(warning);
   return {};
+}
+
+/// RS-15: a launcher that is a member itself could clone nothing under a limit of one process.
+Result<> Creation::limit_pids() {
+  std::vector<std::string> warnings;
+  return cgroup_->update(late_limits_, warnings);
 }
 
 /// The launcher joins before the clone where the clone could be seen by others, or would have no right to join.
@@ -264,6 +282,7 @@ Result<> Creation::born(const sys::Child& process) {
   record_.pid = process.pid;
   GANTRY_LET(const sys::ProcStat stat, sys::proc_stat(process.pid));
   record_.start_time = stat.start_time;
+  GANTRY_TRY(limit_pids());
   const Spec& spec = bundle_->spec;
   if (spec.process && spec.ns(NamespaceType::kUser).wanted) raise_hard_limits(spec.process->rlimits, process.pid);
   return {};

@@ -41,6 +41,7 @@ class Execution final : public LaunchHandler {
   Result<LaunchRequest> plan();
   Result<> choose_cgroup();
   Result<> make_gate();
+  std::string reason(const Result<sys::Child>& launched) const;
   Result<std::vector<sys::Fd>> open_cgroups(bool with_unified);
   io::Task<Result<>> send_cgroups(Dialogue& dialogue, bool with_unified);
 
@@ -182,6 +183,15 @@ io::Task<Result<>> Execution::committed(const sys::Child& process, int listener)
   co_return sys::write_all(gate_write_, "0");
 }
 
+/// The launcher is a member too when it clones; so are two helpers of runc's.
+std::string Execution::reason(const Result<sys::Child>& launched) const {
+  constexpr uint64_t kNeeded = 2;
+  if (launched.error().sys_errno != EAGAIN) return {};
+  const std::string crowding = cgroup_->crowding(kNeeded);
+  if (crowding.empty()) return {};
+  return cat(": the container's process limit is used up (exec needs room for ", kNeeded, ": ", crowding, ")");
+}
+
 io::Task<Result<int>> Execution::run() {
   GANTRY_CO_TRY(load());
   GANTRY_CO_TRY(co_await dial_sockets());
@@ -189,7 +199,7 @@ io::Task<Result<int>> Execution::run() {
   std::optional<ForwardedSignals> forwarded;
   if (!options_.detach) forwarded.emplace(env_.loop);
   Result<sys::Child> launched = co_await launch(env_, std::move(request), *this);
-  if (!launched) co_return forward(std::move(launched), "unable to start container process");
+  if (!launched) co_return forward(std::move(launched), cat("unable to start container process", reason(launched)));
   if (!options_.pid_file.empty()) {
     Result<> written = sys::write_pid_file(options_.pid_file, launched->pid);
     if (!written) {

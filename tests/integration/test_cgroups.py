@@ -175,6 +175,33 @@ def test_gp15_pids_limit_zero(runtime, bundle):
 
 
 @needs_v1
+@differs_from("runc", "its helpers are counted, or 0 is made 1 (GP-15)")
+@pytest.mark.parametrize("limit", [0, 1])
+@pytest.mark.parametrize("kind", ["host", "joined"])
+def test_rs15_a_limit_of_one_without_a_pid_namespace_of_its_own(runtime, bundle, limit, kind):
+    """Whoever clones the one process must not be counted with it."""
+    pod = bundle()
+    pid = runtime.idle(pod)
+    b = bundle("/bin/probe", "fork", "5", linux={"resources": {"pids": {"limit": limit}}}).without_namespace("pid")
+    if kind == "joined":
+        b.namespace("pid", f"/proc/{pid}/ns/pid")
+    assert runtime.run(b).out == "0\n"
+    b = bundle("/bin/probe", "idle", linux={"resources": {"pids": {"limit": limit}}}).without_namespace("pid")
+    runtime.idle(b)
+    assert value(b, "pids", "pids.max") == str(limit)
+
+
+@needs_v1
+@differs_from("runc", "names no limit")
+def test_exec_into_a_full_container_says_so(runtime, bundle):
+    b = bundle(linux={"resources": {"pids": {"limit": 2}}})
+    runtime.idle(b)
+    runtime.exec(b, ["true"]).fails("process limit is used up", "pids.max is 2 and pids.current 1", code=255)
+    runtime.call("update", "--pids-limit", "3", b.id).ok()
+    runtime.exec(b, ["true"]).ok()
+
+
+@needs_v1
 def test_rs15_pids_limit_works(runtime, bundle):
     b = bundle("/bin/probe", "fork", "20", linux={"resources": {"pids": {"limit": 5}}})
     assert runtime.run(b).out == "4\n"
