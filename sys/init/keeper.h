@@ -1,0 +1,162 @@
+// The keeper: gantry-init's third job, the parent of all supervised containers. What it is started with, what it keeps
+// in its table, and what it and the supervisor say to each other.
+//
+// The keeper does every clone, reaps, and holds the descriptors that containers depend on; all decisions are the
+// supervisor's, which may die at any moment and is then started again with everything held. This file is only the
+// format; the rules are in keeper_table.h. Freestanding.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace gantry::init {
+
+// -- descriptors -----------------------------------------------------------------------------------------------------
+
+// What "gantry-init keeper" is started with, besides 0-2. Only the held ones are not close-on-exec.
+inline constexpr int kKeeperTableFd = 3;    ///< the table, a memfd
+inline constexpr int kKeeperImageFd = 4;    ///< gantry-init, for launchers
+inline constexpr int kKeeperProgramFd = 5;  ///< gantry, when its path cannot be executed
+inline constexpr int kKeeperArgsFd = 6;     ///< KeeperArgs, a memfd
+inline constexpr int kKeeperNotifyFd = 7;   ///< connected socket of the service manager (sd_notify(3)); may be missing
+inline constexpr int kKeeperOwnFds = 8;
+
+// What the supervisor is started with, besides 0-2 and the held descriptors, which have the numbers in the table.
+inline constexpr int kSupervisorSocketFd = 3;  ///< the conversation with the keeper; a new one at every start
+inline constexpr int kSupervisorTableFd = 4;   ///< the table: to be mapped read-only, the keeper alone writes
+
+/// Held descriptors are numbered from here on; below, numbers stay free for those on their way to a launcher.
+inline constexpr int kFirstHeld = 512;
+
+// -- how to start the supervisor -------------------------------------------------------------------------------------
+
+inline constexpr uint32_t kKeeperArgsMagic = 0x41504b47;  // "GKPA"
+inline constexpr uint32_t kKeeperMaxStrings = 2048;       ///< arguments and environment together
+inline constexpr uint32_t kKeeperMaxArgs = 1u << 20;      ///< bytes of the whole object
+
+/// At the start of the args memfd; the strings follow, each with its NUL: the program's path, argc arguments (with
+/// argv[0]), envc of the environment.
+struct KeeperArgs {
+  uint32_t magic;
+  uint32_t size;  ///< of the whole object, with this head
+  uint32_t argc, envc;
+  uint64_t nofile_soft, nofile_hard;  ///< RLIMIT_NOFILE of who started the keeper, given back to launchers
+};
+
+// -- the table -------------------------------------------------------------------------------------------------------
+
+inline constexpr uint32_t kKeeperTableMagic = 0x54504b47;  // "GKPT"
+inline constexpr uint32_t kKeeperTableVersion = 1;
+inline constexpr uint32_t kKeeperMaxSlots = 1u << 16;
+inline constexpr uint32_t kKeeperFds = 4;           ///< descriptors in a slot
+inline constexpr uint32_t kHeldPidfd = 2;           ///< the position at which the pidfd of the slot's process belongs
+inline constexpr uint32_t kKeeperCrashes = 8;       ///< times remembered
+inline constexpr uint32_t kUnslotted = 0xffffffff;  ///< an exit of a process that no slot names
+
+enum class SlotState : uint32_t {
+  kFree = 0,
+  kHeld = 1,    ///< in use; its process, if any, has not ended as far as the keeper knows
+  kExited = 2,  ///< in use; its process has ended: code, signal, time (or flag kExitUnknown)
+};
+
+enum SlotFlags : uint32_t {
+  kSlotForeign = 1u << 0,      ///< the process is not the keeper's child: its end is not seen here
+  kSlotExitUnknown = 1u << 1,  ///< it ended, nobody knows how
+};
+
+/// One reserved place: descriptors, and the end of a process. `state` is written last.
+struct KeeperSlot {
+  SlotState state;
+  uint32_t kind;   ///< the supervisor's, opaque
+  uint64_t owner;  ///< the supervisor's, opaque
+  int32_t pid;     ///< 0: none
+  uint32_t flags;  ///< SlotFlags
+  int32_t code, signal;
+  int64_t time;             ///< of the exit: nanoseconds, CLOCK_REALTIME
+  int32_t fds[kKeeperFds];  ///< numbers (kFirstHeld and up), -1: none
+  uint32_t told;            ///< KeeperTable::starts of the supervisor that was sent the exit, 0: none
+  uint32_t reserved;
+};
+static_assert(sizeof(KeeperSlot) == 64);
+
+/// The head of the table; the slots follow at kKeeperTableHead. A sparse memfd: only what is used costs memory.
+struct KeeperTable {
+  uint32_t magic, version;
+  uint32_t slot_count;  ///< chosen by who makes the table
+  uint32_t used;        ///< slots from here on were never used
+  int32_t keeper_pid;
+  int32_t supervisor_pid;               ///< 0: none at the moment
+  uint32_t starts;                      ///< how often a supervisor was started; the first one sees 1
+  uint32_t crashes;                     ///< how often one ended without Leave
+  int32_t last_code, last_signal;       ///< of the last crash
+  int64_t crash_times[kKeeperCrashes];  ///< CLOCK_MONOTONIC nanoseconds; crash number N (from 1) at N % kKeeperCrashes
+};
+inline constexpr size_t kKeeperTableHead = 256;
+static_assert(sizeof(KeeperTable) <= kKeeperTableHead);
+
+/// Bytes of a table.
+inline constexpr size_t keeper_table_size(uint32_t slot_count) {
+  return kKeeperTableHead + size_t{slot_count} * sizeof(KeeperSlot);
+}
+inline KeeperSlot* keeper_slots(KeeperTable* table) {
+  return reinterpret_cast<KeeperSlot*>(reinterpret_cast<char*>(table) + kKeeperTableHead);
+}
+inline const KeeperSlot* keeper_slots(const KeeperTable* table) {
+  return reinterpret_cast<const KeeperSlot*>(reinterpret_cast<const char*>(table) + kKeeperTableHead);
+}
+
+/// Fills the head of a new table (the rest is zero) with `slot_count` places.
+void make_keeper_table(KeeperTable& table, uint32_t slot_count);
+
+/// Checks a mapped table of `size` bytes. Null when it can be used, else a static text.
+const char* check_keeper_table(const void* table, size_t size);
+
+// -- the conversation ------------------------------------------------------------------------------------------------
+
+inline constexpr uint32_t kKeeperFrameMagic = 0x46504b47;  // "GKPF"
+
+enum class KeeperTag : uint16_t {
+  kInvalid = 0,
+  // supervisor -> keeper; those with a serial are answered
+  kSpawn = 1,    ///< serial, flags; fds: stdio (3), plan, [sync], [cgroup directory], slots...
+  kHold = 2,     ///< serial, slot, kind, owner, pid or 0, mask; fds: one for each bit of the mask, lowest first
+  kRelease = 3,  ///< serial, slot
+  kNotify = 4,   ///< kind = KeeperNotify
+  kLeave = 5,    ///< the supervisor is about to end for good: the keeper then ends with its status
+  // keeper -> supervisor
+  kSpawned = 16,  ///< serial, err, or pid, flags (kSpawnInCgroup) and one fd, the pidfd
+  kHeld = 17,     ///< serial, slot, err: answer to kHold and kRelease
+  kExited = 18,   ///< slot or kUnslotted, pid, code, signal, time, flags (kExitUnknown); a slot's once for each start
+  kRefused = 19,  ///< err: a frame that was no legal request
+};
+
+enum KeeperFlags : uint16_t {
+  kSpawnSync = 1u << 0,      ///< kSpawn: a sync socket is among the fds
+  kSpawnInCgroup = 1u << 1,  ///< kSpawn: a cgroup2 directory to be born in is; kSpawned: it was
+  kExitUnknown = 1u << 2,    ///< kExited: code and signal mean nothing
+};
+
+/// What a service manager may be told: fixed strings.
+enum class KeeperNotify : uint32_t { kReady = 0, kReloading = 1, kStopping = 2, kWatchdog = 3, kCount = 4 };
+
+/// One datagram of a SOCK_SEQPACKET pair, always of this size. Fields that a tag does not name are 0.
+struct KeeperFrame {
+  uint32_t magic;
+  KeeperTag tag;
+  uint16_t flags;   ///< KeeperFlags
+  uint32_t serial;  ///< chosen by the supervisor, repeated in the answer
+  uint32_t slot;
+  uint32_t kind;
+  uint32_t mask;  ///< bit N: a descriptor for position N of the slot
+  int32_t err;    ///< errno or 0
+  int32_t pid;
+  int32_t code, signal;
+  uint64_t owner;
+  int64_t time;
+};
+static_assert(sizeof(KeeperFrame) == 56);
+
+/// Checks a received datagram: size, magic, a known tag. Null when valid, else a static text.
+const char* check_keeper_frame(const void* data, size_t size);
+
+}  // namespace gantry::init
