@@ -18,6 +18,7 @@
 #include "engine/seccomp_cache.h"
 #include "engine/slots.h"
 #include "engine/spec_check.h"
+#include "engine/spec_parse.h"
 #include "io/listener.h"
 #include "sys/file.h"
 #include "sys/proc.h"
@@ -82,6 +83,7 @@ class Creation final : public LaunchHandler {
   io::Task<Result<>> committed(const sys::Child& process, int listener) override;
 
  private:
+  Result<> open_source();
   Result<> read_bundle();
   io::Task<Result<>> dial_sockets();
   Result<> claim();
@@ -110,9 +112,33 @@ class Creation final : public LaunchHandler {
   sys::Child init_;
 };
 
-Result<> Creation::read_bundle() {
-  GANTRY_LET(Bundle bundle, open_bundle(request_.options.bundle));
+/// The config, from the bundle or from whoever has read it for us.
+Result<> Creation::open_source() {
+  if (!request_.supervised) {
+    GANTRY_LET(Bundle bundle, open_bundle(request_.options.bundle));
+    bundle_.emplace(std::move(bundle));
+    GANTRY_LET(record_.rootfs, resolve_rootfs(*bundle_));
+    return {};
+  }
+  SupervisedCreation& given = *request_.supervised;
+  Bundle bundle;
+  bundle.path = request_.options.bundle;
+  bundle.config_bytes = std::move(given.config);
+  GANTRY_LET(bundle.spec, parse_spec(bundle.config_bytes));
+  if (!given.netns.empty()) {
+    NamespaceSpec& network = bundle.spec.namespaces[static_cast<size_t>(NamespaceType::kNetwork)];
+    network.wanted = true;
+    network.path = given.netns;
+  }
   bundle_.emplace(std::move(bundle));
+  record_.rootfs = std::move(given.rootfs);
+  record_.supervisor_socket = std::move(given.supervisor_socket);
+  record_.state_dir = std::move(given.state_dir);
+  return {};
+}
+
+Result<> Creation::read_bundle() {
+  GANTRY_TRY(open_source());
   const Spec& spec = bundle_->spec;
   std::vector<std::string> warnings;
   GANTRY_TRY(check_spec(spec, warnings));
@@ -121,12 +147,12 @@ Result<> Creation::read_bundle() {
   for (const std::string& warning : warnings) log_warning(warning);
   const bool terminal = spec.process && spec.process->terminal;
   const bool foreground = request_.terminal != nullptr;
-  GANTRY_TRY(check_terminal_rule(terminal, !request_.options.console_socket.empty(), foreground));
+  if (!request_.supervised)
+    GANTRY_TRY(check_terminal_rule(terminal, !request_.options.console_socket.empty(), foreground));
   if (terminal && foreground) {
     GANTRY_LET(ForegroundTerminal found, ForegroundTerminal::open());
     request_.terminal->emplace(std::move(found));
   }
-  GANTRY_LET(record_.rootfs, resolve_rootfs(*bundle_));
   if (spec.seccomp) {
     GANTRY_LET(seccomp_, cached_seccomp(*spec.seccomp));
   }
@@ -234,7 +260,9 @@ Result<LaunchRequest> Creation::plan() {
   context.slots.exec_fifo = slots.add(fifos_.start.get());
   context.slots.status_fifo = slots.add(fifos_.status.get());
   const bool own_terminal = request_.terminal != nullptr && request_.terminal->has_value();
-  context.slots.console_socket = slots.add(own_terminal ? (*request_.terminal)->child_end() : console_.get());
+  int console = own_terminal ? (*request_.terminal)->child_end() : console_.get();
+  if (request_.supervised) console = spec.process->terminal ? request_.supervised->console : -1;
+  context.slots.console_socket = slots.add(console);
   context.slots.pidfd_socket = slots.add(pidfd_socket_.get());
   fill_cgroup_context(cgroup_host_, cgroup_paths_, context);
   if (cgroup_paths_.mode != CgroupMode::kV1) {
@@ -255,6 +283,7 @@ Result<LaunchRequest> Creation::plan() {
     context.start_container_state = state_json(record_, Status::kCreated, record_.private_pid_ns ? 1 : 0);
   context.slots.count = slots.count();
   LaunchRequest request;
+  if (request_.supervised) request.stdio = request_.supervised->stdio;
   GANTRY_LET(request.plan, build_container_plan(spec, context));
   request.slots = slots.fds();
   if (context.join_early) request.cgroup = cgroup_dir_.get();
@@ -312,6 +341,7 @@ io::Task<Result<>> Creation::run_hooks(init::HookPoint point, const sys::Child& 
 }
 
 io::Task<Result<>> Creation::ready(const sys::Child& process) {
+  if (request_.guard != nullptr) GANTRY_CO_TRY(co_await request_.guard->secure(process));
   record_.phase = Phase::kCommitted;
   record_.namespace_paths = namespace_paths(bundle_->spec, process.pid);
   co_return dir_->save(record_);

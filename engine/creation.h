@@ -1,7 +1,9 @@
 // Making a container: everything between the bundle and an init that waits for start. Shared by create and run.
 #pragma once
 
+#include <array>
 #include <optional>
+#include <string>
 
 #include "engine/cgroup.h"
 #include "engine/launch.h"
@@ -11,10 +13,33 @@
 
 namespace gantry {
 
+/// What a supervisor adds to a creation: whatever it needs comes from here and not from the bundle, which may lie on a
+/// file system that does not answer.
+struct SupervisedCreation {
+  std::string config;  ///< bytes of config.json
+  std::string rootfs;  ///< absolute, without symlinks
+  std::string netns;   ///< joined instead of what the config says; empty = as it says
+  std::array<int, 3> stdio{0, 1, 2};
+  int console = -1;  ///< borrowed socket that gets the pty's master, if the process wants a terminal
+  std::string supervisor_socket, state_dir;  ///< for the record
+};
+
+/// Told when init is set up and before it may rely on anything: what the container depends on must now be safe with
+/// somebody who outlives us (design §4: "the keeper has acknowledged every fd").
+class CreateGuard {
+ public:
+  virtual io::Task<Result<>> secure(const sys::Child& init) = 0;
+
+ protected:
+  ~CreateGuard() = default;
+};
+
 struct CreateRequest {
   CreateOptions options;
   /// Foreground: where the caller's terminal is opened if the process wants one. nullptr: options.console_socket.
   std::optional<ForegroundTerminal>* terminal = nullptr;
+  std::optional<SupervisedCreation> supervised;
+  CreateGuard* guard = nullptr;  ///< borrowed
 };
 
 /// A container that exists and waits for start; its directory's lock is held.

@@ -21,8 +21,10 @@ Result<sys::Fd> release_init(const StateDir& dir) {
   if (!fifo && fifo.error().sys_errno == ENXIO) return fail("container process is already dead");
   if (!fifo && fifo.error().sys_errno == ENOENT) return fail("cannot start an already running container");
   if (!fifo) return forward(std::move(fifo));
-  if (::write(fifo->get(), "0", 1) != 1) return fail_errno(errno, "write exec.fifo");
+  // Unlinked before it is written: while the name is there, the program has certainly not run. A supervisor that was
+  // killed here can then tell an init that never started from a program that has ended.
   dir.remove_start_fifo();
+  if (::write(fifo->get(), "0", 1) != 1) return fail_errno(errno, "write exec.fifo");
   return status;
 }
 
