@@ -71,7 +71,7 @@ Result<> set_up_globals(const Parsed& flags, Globals& globals) {
   globals.systemd_cgroup = flags.on("systemd-cgroup");
   if (flags.given("rootless")) globals.rootless = flags.text("rootless");
   GANTRY_TRY(set_root(flags, globals));
-  LogOptions log;
+  LogSetup log;
   log.debug = globals.debug;
   log.file = flags.text("log");
   const std::string& format = flags.text("log-format");

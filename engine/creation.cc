@@ -6,12 +6,12 @@
 
 #include <array>
 #include <csignal>
-#include <ctime>
 #include <optional>
 #include <utility>
 
 #include "engine/agent.h"
 #include "engine/bundle.h"
+#include "engine/clock.h"
 #include "engine/hooks.h"
 #include "engine/launch_context.h"
 #include "engine/notify.h"
@@ -29,19 +29,6 @@ namespace {
 
 constexpr int64_t kDialMs = 10'000;
 constexpr int64_t kUndoMs = 10'000;
-
-/// RFC 3339 with nanoseconds, UTC.
-std::string timestamp() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  tm parts{};
-  ::gmtime_r(&now.tv_sec, &parts);
-  std::array<char, 24> seconds{};
-  const size_t length = std::strftime(seconds.data(), seconds.size(), "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string nanos = cat(now.tv_nsec);
-  nanos.insert(0, 9 - nanos.size(), '0');
-  return cat(std::string_view(seconds.data(), length), ".", nanos, "Z");
-}
 
 /// The rootfs as an absolute path without symlinks.
 Result<std::string> resolve_rootfs(const Bundle& bundle) {
@@ -162,7 +149,7 @@ Result<> Creation::read_bundle() {
   record_.annotations = spec.annotations;
   record_.private_pid_ns = spec.creates(NamespaceType::kPid);
   record_.notify_socket = ::getenv("NOTIFY_SOCKET") != nullptr;
-  record_.created = timestamp();
+  record_.created = utc_text(realtime_ns());
   GANTRY_LET(cgroup_host_, probe_cgroup_host());
   GANTRY_LET(cgroup_paths_, resolve_cgroup(cgroup_host_, spec.cgroups_path, record_.id));
   record_.cgroup_mode = cgroup_mode_name(cgroup_paths_.mode);

@@ -99,7 +99,7 @@ class FdSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex
 
 class Log {
  public:
-  Result<> open(const LogOptions& options) {
+  Result<> open(const LogSetup& options) {
     format_ = options.format;
     debug_ = options.debug;
     logger_.reset();
@@ -145,7 +145,7 @@ Log& the_log() {
 
 }  // namespace
 
-Result<> log_open(const LogOptions& options) {
+Result<> log_open(const LogSetup& options) {
   return the_log().open(options);
 }
 

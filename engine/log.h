@@ -14,7 +14,7 @@ namespace gantry {
 
 enum class LogFormat : uint8_t { kText, kJson };
 
-struct LogOptions {
+struct LogSetup {
   std::string file;  ///< empty = stderr
   LogFormat format = LogFormat::kText;
   bool debug = false;
@@ -22,7 +22,7 @@ struct LogOptions {
 
 /// Opens the log file (appended to, 0644, CLOEXEC; its directory must exist). On failure the log stays on stderr and
 /// the error reads "open PATH: no such file or directory".
-Result<> log_open(const LogOptions& options);
+Result<> log_open(const LogSetup& options);
 
 /// Logs at level error and, when the log is not stderr, repeats the bare text on stderr (CL-12).
 void log_error(const std::string& text, std::source_location where = std::source_location::current());
