@@ -1,0 +1,71 @@
+// The log file of one container: opened carefully, rotated, found again.
+#pragma once
+
+#include <string>
+
+#include "engine/supervisor/copy_calls.h"
+#include "engine/supervisor/log_options.h"
+#include "sys/fd.h"
+#include "sys/result.h"
+
+namespace gantry {
+
+/// What tells one file from another, whatever its name is now.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+/// Opens PATH when it is first needed and can be told to let go of it at any time between two steps of the copier: who
+/// has 10,000 quiet containers does not want 10,000 descriptors. One process, one thread.
+class LogFile {
+ public:
+  explicit LogFile(LogOptions options, CopyCalls& calls = CopyCalls::real());
+
+  const LogOptions& options() const { return options_; }
+  const std::string& path() const { return options_.path; }
+
+  /// Makes missing directories (0750) and opens or creates the file (0640), so that errors come when a person can read
+  /// them. Refuses what is no regular file, a symlink at the end of the path, and, by name, network and FUSE file
+  /// systems, where an append may block for ever. Nothing to do for LogDriver::kNone.
+  Result<> prepare();
+
+  /// The open file; opens PATH if need be.
+  Result<int> descriptor();
+
+  /// Closes; the next write opens PATH, whatever that is by then. This is also "reopen" after an external logrotate.
+  void release() { fd_.reset(); }
+  bool is_open() const { return fd_.valid(); }
+
+  /// The file `wanted`, under PATH, PATH.1, ... or any other name in the directory (an external logrotate was here).
+  /// Invalid when there is none any more.
+  Result<sys::Fd> find(FileIdentity wanted);
+
+  /// Name of the rotated file `number`; 0 is PATH.
+  std::string name(unsigned number) const;
+
+  /// First number to be shifted by a rotation that starts now: that of the lowest free name, or of the oldest file.
+  Result<unsigned> first_shift();
+
+  /// Shifts file `number - 1` to `number` (1 <= number; PATH itself for 1). Doing it again does nothing.
+  Result<> shift(unsigned number);
+
+  /// Makes PATH anew after shift(1), or for max_files == 1 in the place of what is there.
+  Result<> start_new();
+
+  /// Removes all files of this log; missing ones are fine.
+  Result<> remove_all();
+
+ private:
+  Result<sys::Fd> open_checked(const std::string& path, int more_flags);
+  Result<sys::Fd> find_in_directory(FileIdentity wanted);
+
+  LogOptions options_;
+  CopyCalls* calls_;
+  sys::Fd fd_;
+};
+
+FileIdentity identity_of(const struct stat& file);
+
+}  // namespace gantry
