@@ -1,9 +1,10 @@
 // What a supervisor and its clients say to each other: one struct per method, and its JSON.
 //
 // The shape is Varlink's: {"method": "gantry.supervisor.Up", "parameters": {...}} with a NUL behind it; the answer is
-// {"parameters": {...}} or {"error": "gantry.supervisor.Failed", "parameters": {"message": ..., "errno": ...}}. Messages
-// have at most kMaxMessage bytes; descriptors belong to the message whose first byte carried them. Pure: bytes in,
-// structs or one error out, total on hostile input. Unknown members are ignored (a newer client), wrong types refused.
+// {"parameters": {...}} or {"error": "gantry.supervisor.Failed", "parameters": {"message": ..., "errno": ...}}.
+// Messages have at most kMaxMessage bytes; descriptors belong to the message whose first byte carried them. Pure: bytes
+// in, structs or one error out, total on hostile input. Unknown members are ignored (a newer client), wrong types
+// refused.
 #pragma once
 
 #include <cstdint>
@@ -102,9 +103,13 @@ struct Entry {
   bool quarantined = false;
   std::optional<Exit> exit;  ///< of the last run that ended
 };
-struct List {};
+/// All containers, sorted by id, as many as one message takes.
+struct List {
+  std::string after;  ///< begin behind this id; empty = at the first
+};
 struct ListReply {
   std::vector<Entry> containers;
+  bool more = false;  ///< ask again, after the last id
 };
 
 /// Who is there.
@@ -122,10 +127,16 @@ struct Handover {};
 using Call = std::variant<Up, Wait, Stop, Remove, Signal, Pause, Resume, ReopenLog, List, Status, Handover>;
 using Reply = std::variant<Empty, UpReply, WaitReply, ListReply, StatusReply>;
 
+/// The alternative of Reply that answers `call`.
+size_t reply_index(const Call& call);
+/// "Up", "Wait", ...
+std::string_view method_name(const Call& call);
+
 /// Without the NUL.
 std::string encode_call(const Call& call);
 Result<Call> decode_call(std::string_view message);
 
+/// Never longer than kMaxMessage - 1: what does not fit of a ListReply is left out and announced with `more`.
 std::string encode_reply(const Reply& reply);
 std::string encode_error(const Error& error);
 /// An error answer becomes an Error with the same text and errno.
