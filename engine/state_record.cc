@@ -3,6 +3,7 @@
 #include "engine/json_write.h"
 #include "engine/seal.h"
 #include "engine/state_store.h"
+#include "sys/text.h"
 
 namespace gantry {
 namespace {
