@@ -42,13 +42,24 @@ Result<std::string> resolve_rootfs(const Bundle& bundle) {
   return std::string(target.data(), static_cast<size_t>(length));
 }
 
+bool is_same_file(const char* a, const char* b) {
+  struct stat one, other;
+  return ::stat(a, &one) == 0 && ::stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+/// A mount namespace that is joined gets the container's root as its own: not ours, and not the system's.
+Result<> check_joined_mounts(const Spec& spec) {
+  if (!spec.joins(NamespaceType::kMount)) return {};
+  const std::string& path = spec.ns(NamespaceType::kMount).path;
+  if (!is_same_file(path.c_str(), "/proc/self/ns/mnt") && !is_same_file(path.c_str(), "/proc/1/ns/mnt")) return {};
+  return fail(cat("linux.namespaces: mount ", path,
+                  ": is the mount namespace of the host, whose root would become the container's; leave the path out"));
+}
+
 /// LX-13: a network namespace that is joined by path may turn out to be our own.
 Result<> check_own_network(const Spec& spec) {
   if (!spec.joins(NamespaceType::kNetwork)) return {};
-  struct stat own, other;
-  if (::stat("/proc/self/ns/net", &own) < 0 || ::stat(spec.ns(NamespaceType::kNetwork).path.c_str(), &other) < 0)
-    return {};
-  if (own.st_dev != other.st_dev || own.st_ino != other.st_ino) return {};
+  if (!is_same_file("/proc/self/ns/net", spec.ns(NamespaceType::kNetwork).path.c_str())) return {};
   for (const auto& [name, value] : spec.sysctl)
     if (name.starts_with("net.") || name.starts_with("net/"))
       return fail(cat("sysctl \"", name, "\" not allowed in host network namespace"));
@@ -131,6 +142,7 @@ Result<> Creation::read_bundle() {
   GANTRY_TRY(check_spec(spec, warnings));
   if (!spec.process) return fail("process property must not be empty");
   GANTRY_TRY(check_own_network(spec));
+  GANTRY_TRY(check_joined_mounts(spec));
   for (const std::string& warning : warnings) log_warning(warning);
   const bool terminal = spec.process && spec.process->terminal;
   const bool foreground = request_.terminal != nullptr;

@@ -7,10 +7,6 @@ namespace gantry {
 
 namespace {
 
-// Mounting without a mount namespace would be mounting on the host, and pivot_root would move the host's root.
-constexpr const char* kNoMountNamespace =
-    "linux.namespaces: a container without a mount namespace is not supported: add {\"type\": \"mount\"}";
-
 void set_slots(PlanWriter& writer, int count) {
   writer.header().slot_count = static_cast<uint32_t>(count);
 }
@@ -35,11 +31,11 @@ void add_cgroup_entry(PlanWriter& writer, const PlanContext& context) {
 
 Result<> add_inside(plan::Draft& draft) {
   GANTRY_TRY(plan::add_root(draft));
-  GANTRY_TRY(plan::add_mounts(draft));
+  if (draft.has_mount_namespace()) GANTRY_TRY(plan::add_mounts(draft));
   plan::add_devices(draft);
   GANTRY_TRY(plan::add_pivot(draft));
   if (draft.spec.process) {
-    GANTRY_TRY(plan::add_console(draft.writer, *draft.spec.process, draft.context, plan::Role::kInit));
+    GANTRY_TRY(plan::add_console(draft.writer, *draft.spec.process, draft.context, draft.has_mount_namespace()));
   }
   plan::add_finish(draft);
   return {};
@@ -56,7 +52,6 @@ uint64_t container_namespaces(const Spec& spec) {
 }
 
 Result<std::string> build_container_plan(const Spec& spec, const PlanContext& context) {
-  if (!spec.ns(NamespaceType::kMount).wanted) return fail(kNoMountNamespace);
   plan::Draft draft{spec, context};
   draft.writer.header().kind = init::Kind::kContainer;
   set_slots(draft.writer, context.slots.count);
@@ -80,13 +75,14 @@ Result<std::string> build_exec_plan(const Spec& container, const Process& proces
   writer.header().kind = init::Kind::kExec;
   writer.header().target_slot = context.slots.target_pidfd;
   writer.header().target_flags = container_namespaces(container);
+  if (!container.ns(NamespaceType::kMount).wanted) writer.header().flags |= init::kHeaderTargetRoot;
   set_slots(writer, context.slots.count);
   set_oom_score(writer, process);
 
   add_cgroup_entry(writer, context);
   writer.step(init::Op::kSetsid);
   plan::add_keyring(writer, context);
-  GANTRY_TRY(plan::add_console(writer, process, context, plan::Role::kExec));
+  GANTRY_TRY(plan::add_console(writer, process, context, false));
   GANTRY_TRY(plan::add_process(writer, process, context, plan::Role::kExec, {}));
   return writer.finish();
 }

@@ -60,6 +60,7 @@ void add_device(Draft& draft, const Device& device, const std::string& label) {
   step.n[3] = device.gid;
   // mknod of a device is the host's privilege; a fifo may be made anywhere.
   if (device.type == S_IFIFO) return;
+  if (!draft.has_mount_namespace()) return;
   step.s[1] = step.s[0];
   if (draft.has_user_namespace()) step.flags |= init::kStepBind;
 }
@@ -68,7 +69,8 @@ void add_link(Draft& draft, std::string_view path, std::string_view target) {
   const init::Ref link = draft.writer.text(path);
   init::Step& step = step_with(draft.writer, init::Op::kSymlink, cat("default link ", path), target);
   step.s[1] = link;
-  step.flags |= init::kStepReplace;
+  // What is in the way may be a file of the host.
+  if (draft.has_mount_namespace()) step.flags |= init::kStepReplace;
 }
 
 }  // namespace

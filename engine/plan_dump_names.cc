@@ -98,16 +98,15 @@ constexpr BitName kMountFlags[] = {
 };
 
 constexpr BitName kHeaderFlags[] = {
-    {init::kHeaderNoClone, "no clone"},
-    {init::kHeaderOomScore, "oom score"},
-    {init::kHeaderKeepDumpable, "keep dumpable"},
-    {init::kHeaderJoinEarly, "join early"},
+    {init::kHeaderNoClone, "no clone"},           {init::kHeaderOomScore, "oom score"},
+    {init::kHeaderKeepDumpable, "keep dumpable"}, {init::kHeaderJoinEarly, "join early"},
+    {init::kHeaderTargetRoot, "target's root"},
 };
 
 constexpr BitName kStepFlags[] = {
-    {init::kStepBind, "bind"},           {init::kStepReplace, "replace"},   {init::kStepNoPivot, "no pivot"},
-    {init::kStepRecursive, "recursive"}, {init::kStepListener, "listener"}, {init::kStepNeedHome, "need HOME"},
-    {init::kStepChdirEarly, "early"},
+    {init::kStepBind, "bind"},           {init::kStepReplace, "replace"},          {init::kStepNoPivot, "no pivot"},
+    {init::kStepRecursive, "recursive"}, {init::kStepListener, "listener"},        {init::kStepNeedHome, "need HOME"},
+    {init::kStepChdirEarly, "early"},    {init::kStepHostMounts, "host's mounts"},
 };
 
 constexpr BitName kMountArgs[] = {

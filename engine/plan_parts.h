@@ -23,6 +23,8 @@ struct Draft {
   PlanWriter writer = {};
   std::vector<DeferredReadonly> deferred = {};
 
+  /// Made or joined; without one nothing may be mounted.
+  bool has_mount_namespace() const { return spec.ns(NamespaceType::kMount).wanted; }
   bool has_user_namespace() const { return spec.ns(NamespaceType::kUser).wanted; }
 };
 
@@ -52,9 +54,10 @@ Result<> add_mount(Draft& draft, const Mount& mount, const std::string& label);
 /// Default and configured devices and the links in /dev (LX-07..09).
 void add_devices(Draft& draft);
 
-/// Hook points, pivot, and what needs the container's root: cwd, console, read-only flags, names, sysctl, masks.
+/// Hook points, pivot, and what needs the container's root: cwd, console (`bind`: also on /dev/console), read-only
+/// flags, names, sysctl, masks.
 Result<> add_pivot(Draft& draft);
-Result<> add_console(PlanWriter& writer, const Process& process, const PlanContext& context, Role role);
+Result<> add_console(PlanWriter& writer, const Process& process, const PlanContext& context, bool bind);
 void add_finish(Draft& draft);
 
 /// umask to exec. `waits`: the Plan of a container, which waits for `start` and runs startContainer hooks.

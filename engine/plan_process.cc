@@ -165,7 +165,7 @@ void add_preserved(PlanWriter& writer, const PlanSlots& slots) {
 
 }  // namespace
 
-Result<> add_console(PlanWriter& writer, const Process& process, const PlanContext& context, Role role) {
+Result<> add_console(PlanWriter& writer, const Process& process, const PlanContext& context, bool bind) {
   if (!process.terminal) return {};
   if (context.slots.console_socket == init::kNoSlot) return fail("process.terminal: no console socket is connected");
   const ConsoleSize size = process.console_size.value_or(ConsoleSize{});
@@ -174,7 +174,7 @@ Result<> add_console(PlanWriter& writer, const Process& process, const PlanConte
   step.n[1] = size.rows;
   step.n[2] = size.columns;
   step.n[3] = process.user.uid;
-  if (role == Role::kInit) step.flags |= init::kStepBind;
+  if (bind) step.flags |= init::kStepBind;
   return {};
 }
 

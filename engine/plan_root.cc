@@ -68,12 +68,19 @@ void add_paths(Draft& draft, init::Op op, const std::vector<std::string>& paths,
 }  // namespace
 
 Result<> add_root(Draft& draft) {
+  const std::string& rootfs = draft.context.rootfs;
+  if (!draft.has_mount_namespace()) {
+    if (!draft.context.notify_dir.empty())
+      return fail("NOTIFY_SOCKET: cannot be mounted for a container without a mount namespace; unset it");
+    step_with(draft.writer, init::Op::kRootfs, cat("root.path ", rootfs), rootfs).flags |= init::kStepHostMounts;
+    return {};
+  }
   const unsigned long wanted = draft.spec.rootfs_propagation;
   if (draft.context.no_pivot && (wanted & MS_PRIVATE) != 0) {
     return fail("rootfsPropagation of [r]private is not safe without pivot_root");
   }
   draft.writer.step(init::Op::kPropagation, "linux.rootfsPropagation").n[0] = early_propagation(wanted);
-  step_with(draft.writer, init::Op::kRootfs, cat("root.path ", draft.context.rootfs), draft.context.rootfs);
+  step_with(draft.writer, init::Op::kRootfs, cat("root.path ", rootfs), rootfs);
   return {};
 }
 
@@ -84,7 +91,11 @@ Result<> add_pivot(Draft& draft) {
     add_hook_point(draft, init::HookPoint::kCreateContainer, "hooks.createContainer");
   }
   init::Step& pivot = draft.writer.step(init::Op::kPivot, cat("root.path ", draft.context.rootfs));
-  if (draft.context.no_pivot) pivot.flags |= init::kStepNoPivot;
+  if (!draft.has_mount_namespace()) {
+    pivot.flags |= init::kStepHostMounts;
+  } else if (draft.context.no_pivot) {
+    pivot.flags |= init::kStepNoPivot;
+  }
   if (spec.rootfs_propagation != 0 && !is_unbindable(spec)) add_root_propagation(draft);
   if (spec.process) {
     step_with(draft.writer, init::Op::kMkCwd, cat("process.cwd ", spec.process->cwd), spec.process->cwd);

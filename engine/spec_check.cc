@@ -169,6 +169,7 @@ Result<> check_spec(const Spec& spec, std::vector<std::string>& warnings) {
   GANTRY_TRY(check_names(spec));
   GANTRY_TRY(check_protection(spec));
   GANTRY_TRY(check_mounts(spec));
+  GANTRY_TRY(check_host_mounts(spec));
   GANTRY_TRY(check_sysctls(spec));
   GANTRY_TRY(check_devices(spec));
   if (spec.seccomp) GANTRY_TRY(check_seccomp_profile(*spec.seccomp));

@@ -76,6 +76,24 @@ std::string lexical_path(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
+Result<> check_host_mounts(const Spec& spec) {
+  if (spec.ns(NamespaceType::kMount).wanted) return {};
+  const auto refuse = [](std::string_view what, std::string_view why) {
+    return fail(cat("config.json: ", what, ": ", why,
+                    " without a mount namespace; remove it or add {\"type\": \"mount\"} to linux.namespaces"));
+  };
+  constexpr std::string_view kOnHost = "would be mounted on the host";
+  if (!spec.mounts.empty()) {
+    return refuse(cat("mounts[0] ", json::one_line(spec.mounts.front().destination)), kOnHost);
+  }
+  if (spec.root_readonly) return refuse("root.readonly", kOnHost);
+  if (spec.rootfs_propagation != 0) return refuse("linux.rootfsPropagation", "would change the host's mounts");
+  if (spec.ns(NamespaceType::kUser).wanted) {
+    return refuse("linux.namespaces: user", "cannot be given device nodes, which are mounted,");
+  }
+  return {};
+}
+
 Result<> check_mounts(const Spec& spec) {
   for (size_t i = 0; i < spec.mounts.size(); ++i) {
     const Mount& mount = spec.mounts[i];

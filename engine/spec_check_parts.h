@@ -16,6 +16,9 @@ Result<> check_process_at(const Process& process, std::string_view place, std::v
 /// MT-02, MT-05, MT-12, MT-13, MT-18 and what else can be told without looking at the file system.
 Result<> check_mounts(const Spec& spec);
 
+/// HK-11: without a mount namespace the container is a chroot in the runtime's own, and nothing may be mounted in that.
+Result<> check_host_mounts(const Spec& spec);
+
 /// LX-01, LX-03, LX-05, LX-06, PR-21: namespaces, id maps, time offsets, and what needs one of them.
 Result<> check_namespaces(const Spec& spec);
 

@@ -147,6 +147,12 @@ int proc_handle(Context& ctx);
 /// Opens a file below the private procfs for writing: no links but self, no other mounts.
 long open_proc_file(Context& ctx, const char* path);
 
+// -- rootfs.cc
+// ---------------------------------------------------------------------------------------------------------
+
+/// chroot(2) into a directory, and chdir: the end of what a process may see by path, as far as a chroot is one.
+void change_root(Context& ctx, int directory);
+
 // -- start.cc
 // ------------------------------------------------------------------------------------------------------------
 

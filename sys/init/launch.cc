@@ -68,9 +68,9 @@ void join_paths(Launch& launch) {
     if (!launch.joined[i]) try_join(launch, i, false);
 }
 
-/// The target's cgroup namespace by /proc/PID, for kernels whose pidfds do not give it. The pidfd still being alive
-/// afterwards proves that the pid was the right one.
-long cgroup_namespace_by_pid(int pidfd) {
+/// Opens "/ns/cgroup" or the like below the target's /proc/PID, for what a pidfd does not give. The pidfd still being
+/// alive afterwards proves that the pid was the right one.
+long open_of_target(int pidfd, const char* name, int flags) {
   Text<64> path("/proc/self/fdinfo/");
   path.add_number(static_cast<uint64_t>(pidfd));
   const long info = open_at(kAtFdcwd, path.get(), kORdonly);
@@ -83,9 +83,9 @@ long cgroup_namespace_by_pid(int pidfd) {
   const char* line = lines;
   while (*line != '\0' && !starts_with(line, "Pid:\t")) ++line;
   if (*line == '\0') return -kESRCH;
-  Text<64> ns("/proc/");
-  for (line += 5; *line >= '0' && *line <= '9'; ++line) ns.put(*line);
-  const long fd = open_at(kAtFdcwd, ns.add("/ns/cgroup").get(), kORdonly);
+  Text<64> path_of_it("/proc/");
+  for (line += 5; *line >= '0' && *line <= '9'; ++line) path_of_it.put(*line);
+  const long fd = open_at(kAtFdcwd, path_of_it.add(name).get(), flags);
   const long alive = signal_pidfd(pidfd, 0);
   return alive < 0 ? alive : fd;
 }
@@ -97,11 +97,18 @@ void join_target(Launch& launch) {
   uint64_t flags = ctx.plan.header->target_flags;
   if ((flags & kCloneNewCgroup) != 0 && ctx.plan.header->cgroup_slot != kNoSlot) {
     long fd = call(__NR_ioctl, launch.target, kIoctlCgroupNamespace, 0);
-    if (fd < 0) fd = cgroup_namespace_by_pid(launch.target);
+    if (fd < 0) fd = open_of_target(launch.target, "/ns/cgroup", kORdonly);
     launch.late_cgroup = static_cast<int>(must(ctx, fd, "open the container's cgroup namespace"));
     flags &= ~kCloneNewCgroup;
   }
+  long root = -1;
+  if ((ctx.plan.header->flags & kHeaderTargetRoot) != 0)
+    root = must(ctx, open_of_target(launch.target, "/root", kOPath | kODirectory), "open the container's root");
   if (flags != 0) must(ctx, set_namespace(launch.target, flags), "setns to the container");
+  if (root >= 0) {
+    change_root(ctx, static_cast<int>(root));
+    close_fd(root);
+  }
   if ((flags & kCloneNewUser) != 0) become_namespace_root(ctx);
 }
 

@@ -37,10 +37,11 @@ enum class Kind : uint32_t {
 };
 
 enum HeaderFlags : uint32_t {
-  kHeaderNoClone = 1u << 0,    ///< the launcher runs the steps itself (hooks in host namespaces)
-  kHeaderOomScore = 1u << 1,   ///< oom_score_adj is given: written by the launcher before the clone
-  kHeaderJoinEarly = 1u << 3,  ///< the launcher waits for kCgroup and joins before the clone: in a pid namespace that
-                               ///< others live in, nothing of the host may be open in what they can see
+  kHeaderNoClone = 1u << 0,     ///< the launcher runs the steps itself (hooks in host namespaces)
+  kHeaderOomScore = 1u << 1,    ///< oom_score_adj is given: written by the launcher before the clone
+  kHeaderJoinEarly = 1u << 3,   ///< the launcher waits for kCgroup and joins before the clone: in a pid namespace that
+                                ///< others live in, nothing of the host may be open in what they can see
+  kHeaderTargetRoot = 1u << 4,  ///< the launcher also takes the target's root, which no namespace gives (a chroot)
   kHeaderKeepDumpable = 1u << 2,  ///< a new user namespace: stay dumpable until the maps are written (design §3)
 };
 
@@ -141,6 +142,7 @@ enum StepFlags : uint16_t {
   kStepRecursive = 1u << 3,
   kStepListener = 1u << 4,
   kStepNeedHome = 1u << 5,
+  kStepHostMounts = 1u << 7,  ///< kRootfs, kPivot: no mount namespace of our own, so nothing is mounted: a chroot
   kStepChdirEarly = 1u << 6,  ///< kChdir before kIdentity: EACCES is not yet an error
 };
 

@@ -105,12 +105,25 @@ void move_root(Context& ctx) {
   const int top = static_cast<int>(must(ctx, open_at(kAtFdcwd, "/", kOPath | kODirectory), "open /"));
   must(ctx, attach_mount(ctx.root, top), "move_mount");
   close_fd(top);
-  must(ctx, call(__NR_fchdir, ctx.root), "fchdir");
-  must(ctx, call(__NR_chroot, "."), "chroot");
-  must(ctx, call(__NR_chdir, "/"), "chdir");
+  change_root(ctx, ctx.root);
+}
+
+/// Bound on itself: pivot_root(2) wants a mount, and everything that follows is mounted below it.
+void bind_rootfs(Context& ctx, const char* path) {
+  const bool nothing_shared = (ctx.propagation & kMsRec) != 0 && (ctx.propagation & (kMsSlave | kMsPrivate)) != 0;
+  if (!nothing_shared) make_parent_private(ctx, path);
+  const long tree = must(ctx, open_tree(kAtFdcwd, path, OPEN_TREE_CLONE | kAtRecursive), "open_tree");
+  must(ctx, call(__NR_move_mount, tree, "", kAtFdcwd, path, MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+  ctx.root = static_cast<int>(tree);
 }
 
 }  // namespace
+
+void change_root(Context& ctx, int directory) {
+  must(ctx, call(__NR_fchdir, directory), "fchdir");
+  must(ctx, call(__NR_chroot, "."), "chroot");
+  must(ctx, call(__NR_chdir, "/"), "chdir");
+}
 
 void step_propagation(Context& ctx, const Step& step) {
   must(ctx, mount_call(nullptr, "/", nullptr, step.n[0], nullptr), "mount propagation of /");
@@ -119,11 +132,11 @@ void step_propagation(Context& ctx, const Step& step) {
 
 void step_rootfs(Context& ctx, const Step& step) {
   const char* path = text(ctx.plan, step.s[0]);
-  const bool nothing_shared = (ctx.propagation & kMsRec) != 0 && (ctx.propagation & (kMsSlave | kMsPrivate)) != 0;
-  if (!nothing_shared) make_parent_private(ctx, path);
-  const long tree = must(ctx, open_tree(kAtFdcwd, path, OPEN_TREE_CLONE | kAtRecursive), "open_tree");
-  must(ctx, call(__NR_move_mount, tree, "", kAtFdcwd, path, MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
-  ctx.root = static_cast<int>(tree);
+  if ((step.flags & kStepHostMounts) != 0) {
+    ctx.root = static_cast<int>(must(ctx, open_at(kAtFdcwd, path, kOPath | kODirectory), "open"));
+  } else {
+    bind_rootfs(ctx, path);
+  }
   // These come from the host, so they are fetched while its files are in sight.
   if (has_op(ctx, Op::kMaskedPath)) ctx.null_mount = open_host_null(ctx);
   if (has_op(ctx, Op::kSysctl) || has_op(ctx, Op::kApparmor)) proc_handle(ctx);
@@ -131,6 +144,7 @@ void step_rootfs(Context& ctx, const Step& step) {
 
 void step_pivot(Context& ctx, const Step& step) {
   forget_parent(ctx);
+  if ((step.flags & kStepHostMounts) != 0) return change_root(ctx, ctx.root);
   if ((step.flags & kStepNoPivot) != 0) return move_root(ctx);
   const int old = static_cast<int>(must(ctx, open_at(kAtFdcwd, "/", kOPath | kODirectory), "open /"));
   must(ctx, call(__NR_fchdir, ctx.root), "fchdir");

@@ -274,6 +274,67 @@ def test_tl10_minimal_config(runtime, bundle):
     runtime.run(b).ok("hi\n")
 
 
+def chroot_bundle(bundle, *args):
+    b = bundle(*args, mounts=[]).writable()
+    b.config["linux"] = {"namespaces": [{"type": "pid"}, {"type": "uts"}], "cgroupsPath": b.linux["cgroupsPath"]}
+    return b
+
+
+@differs_from("runc", "mounts on the host, and exec leaves the root file system")
+def test_hk11_a_chroot_in_the_hosts_mount_namespace(runtime, bundle, work):
+    """Processes see the rootfs, init and exec alike; the host's mounts are as before."""
+    mounts = host.mount_table()
+    b = chroot_bundle(bundle)
+    with open(f"{b.rootfs}/etc/mark", "w", encoding="ascii") as file:
+        file.write("here")
+    pid = runtime.idle(b)
+    assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    assert os.readlink(f"/proc/{pid}/root") == b.rootfs and os.readlink(f"/proc/{pid}/cwd") == b.rootfs
+    seen = runtime.exec(b, ["sh", "-c", "cat /etc/mark; echo; pwd; echo > /dev/null && cd / && ls -d /gantry* ..; hostname"])
+    assert seen.out.split() == ["here", "/", "..", "box"], seen
+    assert host.mount_table() == mounts
+    runtime.delete(b, "--force").ok()
+    assert host.mount_table() == mounts
+
+
+@pytest.mark.parametrize("change, text", [
+    ({"mounts": [{"destination": "/proc", "type": "proc"}]}, "mounts[0] /proc: would be mounted on the host"),
+    ({"root": {"readonly": True}}, "root.readonly: would be mounted on the host"),
+    ({"linux": {"rootfsPropagation": "slave"}}, "linux.rootfsPropagation: would change the host's mounts"),
+])
+@differs_from("runc", "mounts on the host")
+def test_hk11_what_would_touch_the_hosts_mounts_is_refused(runtime, bundle, change, text):
+    b = chroot_bundle(bundle, "true")
+    for key, value in change.items():
+        if isinstance(value, dict):
+            b.config[key].update(value)
+        else:
+            b.config[key] = value
+    mounts = host.mount_table()
+    runtime.run(b).fails(text)
+    assert host.mount_table() == mounts
+
+
+@differs_from("runc", "changes the files that are in the way")
+def test_hk11_files_of_the_host_are_not_replaced(runtime, bundle):
+    b = chroot_bundle(bundle, "true")
+    for name in ("ptmx", "fd", "core"):
+        with open(f"{b.rootfs}/dev/{name}", "w", encoding="ascii") as file:
+            file.write("mine")
+    runtime.run(b).ok()
+    for name in ("ptmx", "fd", "core"):
+        assert host.read(f"{b.rootfs}/dev/{name}") == "mine"
+
+
+@differs_from("runc", "changes the root of the host")
+def test_joining_the_hosts_mount_namespace_is_refused(runtime, bundle):
+    path = "/proc/self/ns/mnt"
+    b = bundle("true").namespace("mount", path)
+    mounts = host.mount_table()
+    runtime.run(b).fails(f"linux.namespaces: mount {path}: is the mount namespace of the host")
+    assert host.mount_table() == mounts
+
+
 @pytest.mark.parametrize("key", ["maskedPaths", "readonlyPaths"])
 def test_lx15_paths_need_a_mount_namespace(runtime, bundle, key):
     b = bundle("true", hostname=DROP, mounts=[])

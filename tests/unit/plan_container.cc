@@ -118,10 +118,25 @@ TEST_CASE("LX-06 time offsets are written in the kernel's form, and the namespac
   CHECK((plan.view().header->clone_flags & 0x80) == 0);
 }
 
-TEST_CASE("a container without a mount namespace is refused by name") {
+TEST_CASE("HK-11 without a mount namespace nothing is mounted, whatever the config says") {
   Spec spec = default_spec();
   spec.ns(NamespaceType::kMount).wanted = false;
-  CHECK_THAT(refusal(spec), Catch::Contains("without a mount namespace is not supported"));
+  spec.process->terminal = true;
+  spec.masked_paths.clear();
+  spec.readonly_paths.clear();
+  spec.root_readonly = false;
+  PlanContext where = context();
+  where.slots.console_socket = 2;
+  where.slots.count = 3;
+  const Opened plan = build(spec, where);
+  for (const Op op : {Op::kMount, Op::kPropagation, Op::kRootPropagation, Op::kSetAttr}) CHECK(plan.count(op) == 0);
+  CHECK(plan.find(Op::kRootfs).flags == init::kStepHostMounts);
+  CHECK(plan.find(Op::kPivot).flags == init::kStepHostMounts);
+  CHECK(plan.find(Op::kConsole).flags == 0);
+  CHECK(plan.find(Op::kDevice).s[1].offset == 0);
+  CHECK(plan.find(Op::kSymlink).flags == 0);
+  where.notify_dir = "/run/gantry/x/notify";
+  CHECK_THAT(refusal(spec, where), Catch::Contains("NOTIFY_SOCKET"));
 }
 
 TEST_CASE("CR-05 no pivot: the flag, and private propagation is refused") {

@@ -13,8 +13,14 @@ namespace {
 
 /// A good config whose linux object has `linux` and which has `top` besides.
 std::string config(std::string_view linux, std::string_view top = R"("hostname":"")") {
+  constexpr std::string_view kMountNamespace = R"("namespaces":[{"type":"mount"}])";
+  const bool has_namespaces = linux.find("\"namespaces\"") != std::string_view::npos;
   return cat(R"({"ociVersion":"1.0.2","root":{"path":"r"},"process":{"cwd":"/","args":["a"]},)", top, R"(,"linux":{)",
-             linux, "}}");
+             linux,
+             has_namespaces  ? ""
+             : linux.empty() ? kMountNamespace
+                             : cat(",", kMountNamespace),
+             "}}");
 }
 
 std::string error_of(std::string_view json) {
@@ -108,7 +114,7 @@ TEST_CASE("PR-12 PR-21 ranges of ids and scores") {
 TEST_CASE("PR-10 MT-02 warnings") {
   const auto spec = parse_spec(R"({"ociVersion":"1.0.0","root":{"path":"r"},
     "process":{"cwd":"/","args":["a"],"capabilities":{"bounding":["CAP_X","CAP_KILL","CAP_B"]}},
-    "mounts":[{"destination":"x","type":"tmpfs"}]})");
+    "mounts":[{"destination":"x","type":"tmpfs"}],"linux":{"namespaces":[{"type":"mount"}]}})");
   REQUIRE(spec);
   std::vector<std::string> warnings;
   REQUIRE(check_spec(*spec, warnings));
@@ -142,7 +148,8 @@ TEST_CASE("MT-12 MT-13 id-mapped mounts") {
   CHECK_THAT(mount_error(cat(bind, R"(],"uidMappings":)", map, '}')),
              Catch::EndsWith("id-mapped mounts must have both uid and gid mappings specified"));
   CHECK(mount_error(cat(bind, R"(],"uidMappings":)", map, R"(,"gidMappings":)", map, '}')).empty());
-  CHECK(mount_error(cat(bind, R"(,"ridmap"]})"), R"("namespaces":[{"type":"user","path":"/proc/1/ns/user"}])").empty());
+  constexpr std::string_view kJoined = R"("namespaces":[{"type":"user","path":"/proc/1/ns/user"},{"type":"mount"}])";
+  CHECK(mount_error(cat(bind, R"(,"ridmap"]})"), kJoined).empty());
   CHECK_THAT(mount_error(R"({"destination":"/a","type":"tmpfs","options":["idmap"]})"),
              Catch::EndsWith("only supported for bind-mounts"));
 }
@@ -172,12 +179,12 @@ TEST_CASE("LX-05 PR-21 user namespaces") {
   const std::string user = R"("namespaces":[{"type":"user"}])";
   const std::string map = R"([{"containerID":0,"hostID":1000,"size":10}])";
   const auto both = [](std::string_view uids, std::string_view gids) {
-    return cat(R"("namespaces":[{"type":"user"}],"uidMappings":)", uids, R"(,"gidMappings":)", gids);
+    return cat(R"("namespaces":[{"type":"user"},{"type":"mount"}],"uidMappings":)", uids, R"(,"gidMappings":)", gids);
   };
   CHECK(linux_error(cat(R"("uidMappings":)", map)) ==
         "user namespace mappings specified, but user namespace isn't enabled in the config");
   CHECK(linux_error(user) == "user namespaces enabled, but no namespace path to join nor mappings to apply specified");
-  CHECK(linux_error(R"("namespaces":[{"type":"user","path":"/x"}])").empty());
+  CHECK(linux_error(R"("namespaces":[{"type":"user","path":"/x"},{"type":"mount"}])").empty());
   CHECK(linux_error(both(map, map)).empty());
   CHECK(linux_error(both(map, "[]")) == "user namespaces enabled, but no gid mappings found");
   CHECK(linux_error(both("[]", map)) == "user namespaces enabled, but no uid mappings found");
@@ -234,11 +241,29 @@ TEST_CASE("LX-13 sysctls are namespaced") {
 }
 
 TEST_CASE("LX-15 LX-16 LX-17 protections") {
-  CHECK(linux_error(R"("maskedPaths":["/a"])") == "unable to restrict sys entries without a private MNT namespace");
-  CHECK(linux_error(R"("readonlyPaths":["/a"])") == "unable to restrict sys entries without a private MNT namespace");
+  for (const std::string_view field : {"maskedPaths", "readonlyPaths"})
+    CHECK(linux_error(cat(R"("namespaces":[],")", field, R"(":["/a"])")) ==
+          "unable to restrict sys entries without a private MNT namespace");
   CHECK_THAT(linux_error(R"("maskedPaths":["a"],"namespaces":[{"type":"mount"}])"),
              Catch::Contains("must be an absolute path"));
   CHECK_THAT(linux_error(R"("mountLabel":"x")"), Catch::StartsWith("selinux label is specified in config"));
+}
+
+TEST_CASE("HK-11 nothing is mounted in the host's mount namespace") {
+  constexpr std::string_view kPid = R"("namespaces":[{"type":"pid"}])";
+  const auto error = [&](std::string_view linux, std::string_view top = R"("hostname":"")") {
+    return error_of(config(cat(kPid, linux), top));
+  };
+  CHECK(error("").empty());
+  CHECK(error("", R"("mounts":[{"destination":"/proc","type":"proc"}])") ==
+        "config.json: mounts[0] /proc: would be mounted on the host without a mount namespace; remove it or add "
+        "{\"type\": \"mount\"} to linux.namespaces");
+  CHECK_THAT(error(R"(,"rootfsPropagation":"shared")"), Catch::Contains("linux.rootfsPropagation: would change"));
+  CHECK_THAT(error("", R"("root":{"path":"r","readonly":true})"), Catch::Contains("root.readonly: would be"));
+  CHECK_THAT(error(R"(,"maskedPaths":["/x"])"), Catch::Contains("without a private MNT namespace"));
+  CHECK_THAT(error_of(config(R"("namespaces":[{"type":"user"}],"uidMappings":[{"containerID":0,"hostID":1,"size":1}],
+                             "gidMappings":[{"containerID":0,"hostID":1,"size":1}])")),
+             Catch::Contains("linux.namespaces: user: cannot be given device nodes"));
 }
 
 TEST_CASE("SC-02 GP-05 errno values belong to two actions") {
