@@ -86,10 +86,10 @@ struct Parameters<Empty> : Nothing<Empty> {};
 
 template <>
 struct Parameters<Up> {
-  static constexpr size_t kRequired = 2;
+  static constexpr size_t kRequired = 3;
   static constexpr Field<Up> kFields[] = {
-      {"id", into<&Up::id>},   {"bundle", into<&Up::bundle>}, {"restart", read_restart},
-      {"log", into<&Up::log>}, {"netns", into<&Up::netns>},
+      {"id", into<&Up::id>},     {"bundle", into<&Up::bundle>}, {"rootfs", into<&Up::rootfs>},
+      {"restart", read_restart}, {"log", into<&Up::log>},       {"netns", into<&Up::netns>},
   };
 };
 template <>

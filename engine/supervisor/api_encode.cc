@@ -25,6 +25,7 @@ void write(json::Writer& out, const Exit& exit) {
 void write(json::Writer& out, const Up& up) {
   write_id(out, up.id);
   out.member("bundle", up.bundle);
+  out.member("rootfs", up.rootfs);
   out.member("restart", restart_policy_text(up.restart));
   out.member("log", up.log);
   out.member("netns", up.netns);

@@ -33,12 +33,13 @@ std::string reply_refusal(std::string_view message, size_t index) {
   return decoded ? "accepted" : decoded.error().text;
 }
 
-const Up kUp{"web-1", "/b/web", {Restart::kOnFailure, 3}, "cri,size=1m", "/run/netns/x"};
+const Up kUp{"web-1", "/b/web", "/r", {Restart::kOnFailure, 3}, "cri,size=1m", "/run/netns/x"};
 
 TEST_CASE("a call looks like Varlink's", "[supervisor]") {
-  CHECK(encode_call(kUp) ==
-        R"({"method":"gantry.supervisor.Up","parameters":{"id":"web-1","bundle":"/b/web","restart":"on-failure:3",)"
-        R"("log":"cri,size=1m","netns":"/run/netns/x"}})");
+  CHECK(
+      encode_call(kUp) ==
+      R"({"method":"gantry.supervisor.Up","parameters":{"id":"web-1","bundle":"/b/web","rootfs":"/r","restart":"on-failure:3",)"
+      R"("log":"cri,size=1m","netns":"/run/netns/x"}})");
   CHECK(encode_call(Status{}) == R"({"method":"gantry.supervisor.Status","parameters":{}})");
   CHECK(encode_reply(Empty{}) == R"({"parameters":{}})");
   CHECK(encode_error(Error{"no \"x\"", 2}) ==
@@ -59,7 +60,7 @@ TEST_CASE("every call comes back as it was sent", "[supervisor]") {
       List{"web-1"},
       Status{},
       Handover{},
-      Up{"", "", {Restart::kAlways, 0}, "", ""},
+      Up{"", "", "", {Restart::kAlways, 0}, "", ""},
   };
   for (const Call& call : calls) {
     INFO(method_name(call));
@@ -121,12 +122,12 @@ TEST_CASE("what is wrong in a call is named", "[supervisor]") {
   CHECK(refusal(R"({"method":"gantry.supervisor.Up"})") == "call: parameters.id is missing");
   CHECK(refusal(cat(kUpWith, "7}")) == "call: parameters: must be an object");
   CHECK(refusal(cat(kUpWith, R"({"id":"a"}})")) == "call: parameters.bundle is missing");
-  CHECK(refusal(cat(kUpWith, R"({"id":["a"],"bundle":"/b"}})")) ==
+  CHECK(refusal(cat(kUpWith, R"({"id":["a"],"bundle":"/b","rootfs":"/r"}})")) ==
         R"(call: parameters.id: expected a string, got an array)");
-  CHECK(refusal(cat(kUpWith, R"({"id":"a\u0000b","bundle":"/b"}})")) ==
+  CHECK(refusal(cat(kUpWith, R"({"id":"a\u0000b","bundle":"/b","rootfs":"/r"}})")) ==
         "call: parameters.id: must not contain a NUL byte");
   CHECK(
-      refusal(cat(kUpWith, R"({"id":"a","bundle":"/b","restart":"maybe"}})")) ==
+      refusal(cat(kUpWith, R"({"id":"a","bundle":"/b","rootfs":"/r","restart":"maybe"}})")) ==
       R"(call: parameters.restart: restart policy "maybe": must be no, always, on-failure or on-failure:N with N from 1 on)");
   CHECK(refusal(R"({"method":"gantry.supervisor.Stop","parameters":{"id":"a","timeout_seconds":-1}})") ==
         "call: parameters.timeout_seconds: expected a whole number from 0 to 4294967295, got -1");

@@ -94,7 +94,7 @@ io::Task<Result<Message>> receive(Connection& from) {
 }
 
 std::string up_call(std::string id) {
-  return api::encode_call(api::Up{std::move(id), "/b", {}, "", ""});
+  return api::encode_call(api::Up{std::move(id), "/b", "/r", {}, "", ""});
 }
 
 io::Task<Result<>> expect(Connection& from, std::string wanted) {

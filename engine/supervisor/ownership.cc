@@ -1,0 +1,183 @@
+#include "engine/supervisor/ownership.h"
+
+#include <unistd.h>
+
+#include <csignal>
+
+#include "engine/load.h"
+#include "engine/supervisor/definition.h"
+#include "engine/supervisor/stop_signal.h"
+#include "io/watch.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+constexpr int64_t kAnswerMs = 30'000;  ///< more than any of these verbs takes in a supervisor that works
+constexpr int64_t kDeathLimitMs = 10'000;
+
+/// The record of a container that a supervisor owns. Whatever else there is, the usual verb says what is wrong with it.
+std::optional<ContainerRecord> owned_record(const Env& env, const std::string& id) {
+  if (!check_id(id).empty()) return std::nullopt;
+  const auto dir = env.store.open(id);
+  if (!dir) return std::nullopt;
+  auto loaded = dir->load();
+  if (!loaded || loaded->record.supervisor_socket.empty()) return std::nullopt;
+  return std::move(loaded->record);
+}
+
+/// True: the owner has done it. False: it is dead, and so are its successors.
+io::Task<Result<bool>> ask_owner(Env& env, std::string socket, api::Call call) {
+  SupervisorAddress address{std::move(socket), cat(env.program, " supervise")};
+  const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
+  Result<Client> client = co_await Client::connect(env.loop, std::move(address), deadline);
+  if (!client && Client::is_absent(client.error())) co_return false;
+  if (!client) co_return forward(std::move(client));
+  std::vector<int> none;
+  const Result<api::Reply> reply = co_await client->call(std::move(call), std::move(none), deadline);
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return true;
+}
+
+/// Marks the definition while nobody else is at work on the container. One without a record (of an earlier boot) has no
+/// lock and nobody who works on it.
+io::Task<Result<>> mark(Env& env, std::string state_dir, std::string id) {
+  if (::access(state_dir.c_str(), F_OK) < 0) co_return Result<>();
+  const Result<Loaded> lock = co_await load_locked(env, id);
+  if (!lock && lock.error().sys_errno != ENOENT) co_return std::unexpected(lock.error());
+  co_return mark_stopped_by_user(state_dir, id);
+}
+
+bool means_the_end(int signo, const ContainerRecord& record) {
+  return signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGQUIT || signo == stop_signal(record);
+}
+
+bool is_defined(const std::string& state_dir, const std::string& id) {
+  return ::access(cat(state_dir, "/", id, "/definition.json").c_str(), F_OK) == 0;
+}
+
+Result<> remove_definition(const std::string& state_dir, const std::string& id, bool keep_log) {
+  if (!is_defined(state_dir, id)) return {};
+  GANTRY_LET(const DefinitionStore store, DefinitionStore::open(state_dir));
+  return store.remove(id, keep_log);
+}
+
+io::Task<Result<>> remove_here(Env& env, std::string state_dir, std::string id, bool force, bool keep_log) {
+  const bool defined = is_defined(state_dir, id);
+  const Result<Loaded> container = load_container(env, id);
+  if (container && !force && !permits(container->status, Verb::kDelete))
+    co_return not_permitted(*container, Verb::kDelete);
+  if (defined) GANTRY_CO_TRY(co_await mark(env, state_dir, id));
+  Result<> removed = co_await remove(env, id, force);
+  if (!removed && !(defined && removed.error().sys_errno == ENOENT)) co_return removed;
+  co_return remove_definition(state_dir, id, keep_log);
+}
+
+/// Asks it to end, waits, and kills it.
+io::Task<Result<>> end_container(Env& env, std::string id, unsigned grace_seconds) {
+  GANTRY_CO_LET(const Loaded container, load_container(env, id));
+  if (!permits(container.status, Verb::kKill) || !container.pidfd) co_return Result<>();
+  if (container.status == Status::kPaused) GANTRY_CO_TRY(co_await resume(env, id));
+  const int signo = stop_signal(container.record);
+  // What has just ended by itself cannot be signalled, and need not be.
+  (void)co_await kill(env, id, signo, false);
+  const io::Deadline patience = io::Deadline::in_ms(int64_t{grace_seconds} * 1000);
+  io::Wake wake = co_await io::wait_pidfd(env.loop, container.pidfd.get(), patience);
+  if (wake != io::Wake::kTimeout) co_return Result<>();
+  const Result<> killed = co_await kill(env, id, SIGKILL, false);
+  const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
+  wake = co_await io::wait_pidfd(env.loop, container.pidfd.get(), limit);
+  if (wake != io::Wake::kTimeout) co_return Result<>();
+  if (!killed) co_return killed;
+  co_return fail(cat("container ", id, " does not end: pid ", container.record.pid, " ignores SIGKILL (see /proc/",
+                     container.record.pid, "/stack)"));
+}
+
+io::Task<Result<>> stop_here(Env& env, std::string state_dir, std::string id, unsigned grace_seconds) {
+  if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
+  const bool defined = is_defined(state_dir, id);
+  if (defined) GANTRY_CO_TRY(co_await mark(env, state_dir, id));
+  Result<> ended = co_await end_container(env, id, grace_seconds);
+  if (!ended && defined && ended.error().sys_errno == ENOENT) co_return Result<>();
+  co_return ended;
+}
+
+}  // namespace
+
+io::Task<Result<>> owned_kill(Env& env, std::string id, int signo, bool all) {
+  const std::optional<ContainerRecord> record = owned_record(env, id);
+  if (record) {
+    api::Call call = api::Signal{id, signo, all};
+    GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
+    if (done) co_return Result<>();
+    if (means_the_end(signo, *record)) GANTRY_CO_TRY(co_await mark(env, record->state_dir, id));
+  }
+  Result<> killed = co_await kill(env, id, signo, all);
+  co_return killed;
+}
+
+io::Task<Result<>> owned_pause(Env& env, std::string id) {
+  const std::optional<ContainerRecord> record = owned_record(env, id);
+  if (record) {
+    api::Call call = api::Pause{id};
+    GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
+    if (done) co_return Result<>();
+  }
+  Result<> paused = co_await pause(env, id);
+  co_return paused;
+}
+
+io::Task<Result<>> owned_resume(Env& env, std::string id) {
+  const std::optional<ContainerRecord> record = owned_record(env, id);
+  if (record) {
+    api::Call call = api::Resume{id};
+    GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
+    if (done) co_return Result<>();
+  }
+  Result<> resumed = co_await resume(env, id);
+  co_return resumed;
+}
+
+io::Task<Result<>> owned_remove(Env& env, std::string id, bool force) {
+  const std::optional<ContainerRecord> record = owned_record(env, id);
+  if (!record) {
+    Result<> removed = co_await remove(env, id, force);
+    co_return removed;
+  }
+  api::Call call = api::Remove{id, force, false};
+  GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
+  if (done) co_return Result<>();
+  Result<> removed = co_await remove_here(env, record->state_dir, id, force, false);
+  co_return removed;
+}
+
+SupervisedPlace place_of(const Env& env, const std::string& id, SupervisedPlace otherwise) {
+  std::optional<ContainerRecord> record = owned_record(env, id);
+  if (!record) return otherwise;
+  otherwise.address.socket = std::move(record->supervisor_socket);
+  if (!record->state_dir.empty()) otherwise.state_dir = std::move(record->state_dir);
+  return otherwise;
+}
+
+io::Task<Result<>> stop_anyhow(Env& env, SupervisedPlace place, std::string id, unsigned grace_seconds) {
+  const Patience patience{0, Patience().again_ms};
+  api::Call call = api::Stop{id, grace_seconds};
+  const Result<api::Reply> reply = co_await call_patiently(env.loop, place.address, std::move(call), patience);
+  if (reply) co_return Result<>();
+  if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
+  Result<> stopped = co_await stop_here(env, place.state_dir, id, grace_seconds);
+  co_return stopped;
+}
+
+io::Task<Result<>> remove_anyhow(Env& env, SupervisedPlace place, std::string id, bool force, bool keep_log) {
+  const Patience patience{0, Patience().again_ms};
+  api::Call call = api::Remove{id, force, keep_log};
+  const Result<api::Reply> reply = co_await call_patiently(env.loop, place.address, std::move(call), patience);
+  if (reply) co_return Result<>();
+  if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
+  if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
+  Result<> removed = co_await remove_here(env, place.state_dir, id, force, keep_log);
+  co_return removed;
+}
+
+}  // namespace gantry
