@@ -146,9 +146,13 @@ Result<bool> Value::boolean() const {
   return Access::get(*this).get_bool().value_unsafe();
 }
 
-Result<std::string_view> Value::string(std::string_view nul_error) const {
+Result<std::string_view> Value::bytes() const {
   if (kind() != Kind::kString) return wrong("a string");
-  const std::string_view text = Access::get(*this).get_string().value_unsafe();
+  return Access::get(*this).get_string().value_unsafe();
+}
+
+Result<std::string_view> Value::string(std::string_view nul_error) const {
+  GANTRY_LET(const std::string_view text, bytes());
   if (text.find('\0') != std::string_view::npos) return fail(nul_error);
   return text;
 }

@@ -79,6 +79,8 @@ class Value {
   /// Valid UTF-8 without NUL bytes; `nul_error` is the text for one that has them. The view lives as long as the
   /// document.
   Result<std::string_view> string(std::string_view nul_error = "must not contain a NUL byte") const;
+  /// The same with NUL bytes, for text that never becomes a C string.
+  Result<std::string_view> bytes() const;
   /// A whole number in [min, max].
   Result<int64_t> integer(int64_t min, int64_t max) const;
   /// A whole number in [0, max].

@@ -6,13 +6,13 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/supervisor/copy_calls.h"
 #include "engine/supervisor/copy_journal.h"
 #include "engine/supervisor/log_file.h"
+#include "engine/supervisor/log_record.h"
 #include "sys/fd.h"
 #include "sys/result.h"
 
@@ -25,7 +25,8 @@ struct StreamProgress {
   bool mid_line = false;  ///< the last byte was no newline
 };
 
-/// One copier for all streams of a supervisor; one thread. Its three descriptors go to the keeper, which holds them for
+/// One copier for all streams of a supervisor; one thread; SIGXFSZ must be ignored, or a limit on the size of files ends
+/// the process instead of the write. Its three descriptors go to the keeper, which holds them for
 /// the supervisor that comes after a crash.
 ///
 ///   Copier::make(), or Copier::adopt() and then recover()
@@ -85,24 +86,28 @@ class Copier {
 
  private:
   Copier(CopyMemory memory, sys::Fd read, sys::Fd write, CopyCalls& calls);
-  enum class Fill : uint8_t { kBytes, kNothing, kEnd };
-  Result<Fill> fill(StreamId id, int source);
-  Result<Fill> fill_directly(StreamId id, int source);
-  Result<Moved> discard(StreamId id, int source);
-  void compose(StreamId id, bool end);
-  Result<> drain_staging(CopyBatch& batch);
-  Result<Moved> settle(StreamId id, LogFile& log);
+  enum class Filled : uint8_t { kBytes, kNothing, kEnd, kFailed };
+  Result<Filled> fill(StreamId id, int source, LogDriver driver);
+  Filled fill_directly(StreamId id, int source, LogDriver driver);
+  void compose(StreamId id, LogDriver driver, uint64_t count, bool end);
+  Result<> drain_staging(CopyBatch& batch, uint64_t left);
+  Moved settle(StreamId id, LogFile& log);
+  Moved end_stream(StreamId id, LogFile& log);
   Result<> write_out(CopyBatch& batch, LogFile& log);
   Result<> begin_write(CopyBatch& batch, LogFile& log);
   Result<> rotate(CopyBatch& batch, LogFile& log);
   Result<> resume_write(CopyBatch& batch, LogFile& log);
-  Result<> append(CopyBatch& batch, int fd, uint64_t already, const std::string& path);
+  Result<> append(BatchFormatter& formatter, size_t ready, uint64_t already, int fd, const std::string& path);
   Result<> cut(CopyBatch& batch, LogFile& log);
   void give_up(CopyBatch& batch, LogFile& log);
-  void apply(const CopyBatch& batch, uint64_t lost);
-  Result<> set_aside(StreamId id);
-  Result<> recover_shared(LogFile* log);
+  void set_aside(StreamId id);
+  void apply(const CopyBatch& batch, bool all_written);
+  void finish_batch(CopyBatch& batch, bool all_written);
+  Result<> recover_shared(CopyBatch& batch, LogFile* log);
+  Result<> forget_staging();
+  StreamRecord& record(StreamId id) const { return memory_.slot(id.slot).streams[id.stream & 1U]; }
   void set_phase(CopyBatch& batch, CopyPhase phase, StreamId id, unsigned number = 0);
+  void read_clock(CopyBatch& batch);
 
   CopyMemory memory_;
   sys::Fd staging_read_;
@@ -110,7 +115,7 @@ class Copier {
   CopyCalls* calls_;
   std::vector<char> out_;
   Error stall_;
-  int64_t zone_second_ = -1;
+  int64_t zone_minute_ = -1;
   int32_t zone_offset_ = 0;
   bool recovered_ = true;
 };

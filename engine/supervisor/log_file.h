@@ -48,8 +48,9 @@ class LogFile {
   /// First number to be shifted by a rotation that starts now: that of the lowest free name, or of the oldest file.
   Result<unsigned> first_shift();
 
-  /// Shifts file `number - 1` to `number` (1 <= number; PATH itself for 1). Doing it again does nothing.
-  Result<> shift(unsigned number);
+  /// Shifts file `number - 1` to `number` (1 <= number; PATH itself for 1, and then only if it still is `live`). Doing
+  /// it again does nothing, not even when somebody has made PATH anew meanwhile.
+  Result<> shift(unsigned number, FileIdentity live);
 
   /// Makes PATH anew after shift(1), or for max_files == 1 in the place of what is there.
   Result<> start_new();
