@@ -112,6 +112,7 @@ io::Task<Result<sys::Child>> launch_in_place(Env& env, LaunchRequest request) {
   fds.plan = plan.get();
   fds.slots = std::move(request.slots);
   GANTRY_CO_LET(sys::Child child, co_await env.spawner.spawn(fds));
+  GANTRY_CO_TRY(co_await env.spawner.executed(fds, child));
   dialogue.close_child_end();
   const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
   Result<SyncEvent> event = co_await dialogue.next(env.loop, deadline);

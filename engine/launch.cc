@@ -24,6 +24,7 @@ constexpr int64_t kReapLimitMs = 10'000;
 struct Launching {
   Env& env;
   LaunchHandler& handler;
+  const sys::SpawnFds& fds;
   Dialogue dialogue;
   sys::Child launcher;
   sys::Child process;
@@ -91,7 +92,11 @@ io::Task<> end_with_init(Launching& now) {
 io::Task<Result<>> converse(Launching& now) {
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope watch(now.env.loop, inherited);
+  // While the kernel executes the launcher. It holds its end of the socket, or we do: nothing can be refused yet.
   Result<> greeted = co_await now.handler.spawned(now.dialogue, now.launcher.in_cgroup);
+  Result<> executed = co_await now.env.spawner.executed(now.fds, now.launcher);
+  if (!executed) co_return executed;
+  now.dialogue.close_child_end();
   if (!greeted) {
     Result<> cause = co_await cause_of(now, std::move(greeted));
     co_return cause;
@@ -128,6 +133,7 @@ io::Task<Error> abandon(Launching& now, Error why) {
     Result<ExitStatus> status = co_await now.env.exits.wait(now.process.pid, now.process.pidfd.get(), deadline);
     if (silent && status) why.text.append(": ").append(obituary(*status));
   }
+  if (!now.launcher.pidfd) co_return why;  // it could not be executed
   // Without an init the launcher may hang in something uninterruptible; with one it leaves by itself.
   (void)sys::pidfd_signal(now.launcher.pidfd, SIGKILL);
   Result<> reaped = co_await reap_launcher(now);
@@ -166,8 +172,7 @@ io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandl
   fds.slots = std::move(request.slots);
   fds.cgroup = request.cgroup;
   GANTRY_CO_LET(sys::Child launcher, co_await env.spawner.spawn(fds));
-  dialogue.close_child_end();
-  Launching now{env, handler, std::move(dialogue), std::move(launcher), sys::Child(), -1};
+  Launching now{env, handler, fds, std::move(dialogue), std::move(launcher), sys::Child(), -1};
   Result<> talked = co_await converse(now);
   if (!talked) {
     // Also when we were cancelled: what was started must not stay.

@@ -6,8 +6,16 @@
 
 namespace gantry {
 
+io::Task<Result<>> Spawner::executed(const sys::SpawnFds& fds, sys::Child& launcher) {
+  co_return Result<>();
+}
+
 io::Task<Result<sys::Child>> LocalSpawner::spawn(const sys::SpawnFds& fds) {
-  co_return sys::spawn_launcher(fds);
+  co_return sys::begin_launcher(fds);
+}
+
+io::Task<Result<>> LocalSpawner::executed(const sys::SpawnFds& fds, sys::Child& launcher) {
+  co_return sys::finish_launcher(fds, launcher);
 }
 
 io::Task<Result<ExitStatus>> LocalExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {

@@ -25,9 +25,13 @@ struct ExitStatus {
 class Spawner {
  public:
   virtual ~Spawner() = default;
-  /// Starts a launcher with these descriptors (borrowed until the task is done). The process that is init's parent
-  /// after CLONE_PARENT is the one that this spawner stands for.
+  /// Starts a launcher with these descriptors (borrowed until executed() is done). The process that is init's parent
+  /// after CLONE_PARENT is the one that this spawner stands for. May return before gantry-init runs, so that the caller
+  /// has something to do meanwhile; what is sent to the launcher waits in its socket.
   virtual io::Task<Result<sys::Child>> spawn(const sys::SpawnFds& fds) = 0;
+  /// To be called after each spawn(), with the same descriptors: returns when `launcher` is gantry-init. On an error it
+  /// is gone.
+  virtual io::Task<Result<>> executed(const sys::SpawnFds& fds, sys::Child& launcher);
 };
 
 /// Tells how children of a Spawner ended.
@@ -43,6 +47,7 @@ class ExitSource {
 class LocalSpawner final : public Spawner {
  public:
   io::Task<Result<sys::Child>> spawn(const sys::SpawnFds& fds) override;
+  io::Task<Result<>> executed(const sys::SpawnFds& fds, sys::Child& launcher) override;
 };
 
 class LocalExits final : public ExitSource {

@@ -1,6 +1,7 @@
 #include "sys/launch.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
 #include <sys/mman.h>
@@ -107,54 +108,88 @@ Result<> use_tmpfs() {
 
 constexpr size_t kStackSize = 32 * 1024;
 
-/// Everything that the child reads; it shares our memory and must not allocate.
-struct Spawning {
-  const int* wanted;  ///< wanted[N] becomes fd N
-  int* moved;         ///< room for as many
-  int count;
+}  // namespace
+
+/// Everything that the child uses of our memory. We do not stop for it, so nothing here may change while it is `here`.
+struct Departure {
+  std::vector<int> wanted;  ///< wanted[N] becomes fd N
+  std::vector<int> moved;   ///< room for as many
   int image;
-  int cgroup;  ///< for CLONE_INTO_CGROUP, -1 = none
-  int err;     ///< from the child: why it did not become gantry-init
+  int err = 0;   ///< from the child: why it did not become gantry-init
+  int here = 1;  ///< the kernel writes 0 and wakes us when the child has other memory or is dead
+  // Guard pages are not worth two system calls here: the child's frames are known and small.
+  alignas(64) std::byte stack[kStackSize];
 };
 
-/// Fds that lie where another one has to go are moved out of the way first; then each goes to its number. Our own table
-/// is not shared, so all of this is invisible to the parent.
-__attribute__((no_sanitize("address"))) bool place_fds(Spawning& spawn) {
-  for (int i = 0; i < spawn.count; ++i) {
-    spawn.moved[i] = spawn.wanted[i];
-    if (spawn.wanted[i] >= spawn.count || spawn.wanted[i] == i) continue;
-    spawn.moved[i] = ::fcntl(spawn.wanted[i], F_DUPFD_CLOEXEC, spawn.count);
-    if (spawn.moved[i] < 0) return false;
-  }
-  if (spawn.image < spawn.count) {
-    spawn.image = ::fcntl(spawn.image, F_DUPFD_CLOEXEC, spawn.count);
-    if (spawn.image < 0) return false;
-  }
-  for (int i = 0; i < spawn.count; ++i) {
-    // dup3 onto itself would keep close-on-exec.
-    const int done = spawn.moved[i] == i ? ::fcntl(i, F_SETFD, 0) : ::dup3(spawn.moved[i], i, 0);
-    if (done < 0) return false;
-  }
-  return true;
-}
+namespace {
 
-/// The child. Raw calls and plain wrappers only: the parent's memory is borrowed. The address sanitizer knows nothing
-/// of its stack.
-extern "C" [[noreturn]] __attribute__((used, no_sanitize("address"))) void gantry_spawn_child(Spawning* spawn) {
-  static const char* const argv[] = {kName, "launch", nullptr};
-  static const char* const envp[] = {nullptr};
-  errno = 0;
-  if (place_fds(*spawn)) ::syscall(SYS_execveat, spawn->image, "", argv, envp, AT_EMPTY_PATH);
-  spawn->err = errno != 0 ? errno : EIO;
-  ::_exit(127);
-}
-
-/// clone3 whose child calls gantry_spawn_child(spawn) on the stack named in `args`. There is no libc wrapper, and a
-/// child must not return into this frame.
-long clone_onto_stack(struct clone_args* args, Spawning* spawn) {
+/// A system call without errno, which the child would share with us.
+long raw_call(long number, long a, long b = 0, long c = 0, long d = 0, long e = 0) {
 #if defined(__x86_64__)
   long result;
-  register Spawning* argument asm("r12") = spawn;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+               : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 asm("x8") = number;
+  register long x0 asm("x0") = a;
+  register long x1 asm("x1") = b;
+  register long x2 asm("x2") = c;
+  register long x3 asm("x3") = d;
+  register long x4 asm("x4") = e;
+  asm volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+  return x0;
+#endif
+}
+
+/// Fds that lie where another one has to go are moved out of the way first; then each goes to its number. Our own table
+/// is not shared, so all of this is invisible to the parent. Returns 0 or a negative errno.
+__attribute__((no_sanitize("address"))) long place_fds(const int* wanted, int* moved, int count, int& image) {
+  for (int i = 0; i < count; ++i) {
+    moved[i] = wanted[i];
+    if (wanted[i] >= count || wanted[i] == i) continue;
+    const long copy = raw_call(SYS_fcntl, wanted[i], F_DUPFD_CLOEXEC, count);
+    if (copy < 0) return copy;
+    moved[i] = static_cast<int>(copy);
+  }
+  if (image < count) {
+    const long copy = raw_call(SYS_fcntl, image, F_DUPFD_CLOEXEC, count);
+    if (copy < 0) return copy;
+    image = static_cast<int>(copy);
+  }
+  for (int i = 0; i < count; ++i) {
+    // dup3 onto itself would keep close-on-exec.
+    const long done = moved[i] == i ? raw_call(SYS_fcntl, i, F_SETFD, 0) : raw_call(SYS_dup3, moved[i], i, 0);
+    if (done < 0) return done;
+  }
+  return 0;
+}
+
+/// The child. Raw calls only: it runs beside us on borrowed memory, with our thread's errno. The address sanitizer
+/// knows nothing of its stack.
+extern "C" [[noreturn]] __attribute__((used, no_sanitize("address"))) void gantry_spawn_child(Departure* departure) {
+  static const char* const argv[] = {kName, "launch", nullptr};
+  static const char* const envp[] = {nullptr};
+  const int count = static_cast<int>(departure->wanted.size());
+  long failed = place_fds(departure->wanted.data(), departure->moved.data(), count, departure->image);
+  if (failed == 0) {
+    failed = raw_call(SYS_execveat, departure->image, reinterpret_cast<long>(""), reinterpret_cast<long>(argv),
+                      reinterpret_cast<long>(envp), AT_EMPTY_PATH);
+  }
+  departure->err = static_cast<int>(-failed);
+  for (;;) raw_call(SYS_exit_group, 127);
+}
+
+/// clone3 whose child calls gantry_spawn_child(departure) on the stack named in `args`. There is no libc wrapper, and a
+/// child must not return into this frame.
+long clone_onto_stack(struct clone_args* args, Departure* departure) {
+#if defined(__x86_64__)
+  long result;
+  register Departure* argument asm("r12") = departure;
   asm volatile(
       "syscall\n"
       "test %%rax, %%rax\n"
@@ -172,7 +207,7 @@ long clone_onto_stack(struct clone_args* args, Spawning* spawn) {
   register long x8 asm("x8") = SYS_clone3;
   register long x0 asm("x0") = reinterpret_cast<long>(args);
   register long x1 asm("x1") = sizeof *args;
-  register Spawning* argument asm("x19") = spawn;
+  register Departure* argument asm("x19") = departure;
   asm volatile(
       "svc #0\n"
       "cbnz x0, 1f\n"
@@ -189,36 +224,44 @@ long clone_onto_stack(struct clone_args* args, Spawning* spawn) {
 #endif
 }
 
-/// One try. The error's errno is that of the clone or of the child.
-Result<Child> spawn_once(Spawning& spawn) {
-  // Guard pages are not worth two system calls here: the child's frames are known and small.
-  alignas(64) static std::byte stack[kStackSize];
+/// Returns when the child no longer uses our memory. Kernel-bounded: it only executes its image.
+void await_departure(Departure& departure) {
+  for (int here; (here = __atomic_load_n(&departure.here, __ATOMIC_ACQUIRE)) != 0;)
+    ::syscall(SYS_futex, &departure.here, FUTEX_WAIT, here, nullptr, nullptr, 0);
+}
+
+/// One try. The error's errno is that of the clone.
+Result<Child> clone_once(std::vector<int> wanted, int image, int cgroup) {
+  std::unique_ptr<Departure, DepartureEnd> departure(new Departure);
+  departure->moved.resize(wanted.size());
+  departure->wanted = std::move(wanted);
+  departure->image = image;
   int pidfd = -1;
   struct clone_args args = {};
-  args.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+  // Like vfork, but nobody waits yet: CLONE_CHILD_CLEARTID says when the child is gone, as CLONE_VFORK would.
+  args.flags = CLONE_VM | CLONE_CHILD_CLEARTID | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  args.child_tid = reinterpret_cast<uint64_t>(&departure->here);
   args.exit_signal = SIGCHLD;
-  args.stack = reinterpret_cast<uint64_t>(stack);
+  args.stack = reinterpret_cast<uint64_t>(departure->stack);
   args.stack_size = kStackSize;
-  if (spawn.cgroup >= 0) {
+  if (cgroup >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
-    args.cgroup = static_cast<uint64_t>(spawn.cgroup);
+    args.cgroup = static_cast<uint64_t>(cgroup);
   }
 
   // gantry-init empties the mask itself, after it has reset what is ignored.
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  spawn.err = 0;
-  const long pid = clone_onto_stack(&args, &spawn);
+  const long pid = clone_onto_stack(&args, departure.get());
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 
-  if (pid < 0) return fail_errno(static_cast<int>(-pid), "clone3");
-  Child child{static_cast<pid_t>(pid), Fd(pidfd), spawn.cgroup >= 0};
-  if (spawn.err == 0) return child;
-  while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+  if (pid < 0) {
+    departure->here = 0;
+    return fail_errno(static_cast<int>(-pid), "clone3");
   }
-  return fail_errno(spawn.err, "start of gantry-init");
+  return Child{static_cast<pid_t>(pid), Fd(pidfd), cgroup >= 0, std::move(departure)};
 }
 
 Result<std::vector<int>> wanted_fds(const SpawnFds& fds) {
@@ -247,21 +290,40 @@ Result<const Fd*> init_image() {
   return &image().fd;
 }
 
-Result<Child> spawn_launcher(const SpawnFds& fds) {
-  GANTRY_LET(const std::vector<int> wanted, wanted_fds(fds));
+void DepartureEnd::operator()(Departure* departure) const {
+  await_departure(*departure);
+  delete departure;
+}
+
+Result<Child> begin_launcher(const SpawnFds& fds) {
+  GANTRY_LET(std::vector<int> wanted, wanted_fds(fds));
   GANTRY_LET(const Fd* executable, init_image());
-  std::vector<int> moved(wanted.size());
-  Spawning spawn{wanted.data(), moved.data(), static_cast<int>(wanted.size()), executable->get(), fds.cgroup, 0};
-  Result<Child> child = spawn_once(spawn);
-  if (!child && spawn.cgroup >= 0 && spawn.err == 0) {
-    // The clone itself failed: a cgroup that refuses processes, or is gone, is the caller's business, not ours.
-    spawn.cgroup = -1;
-    child = spawn_once(spawn);
+  Result<Child> child = clone_once(wanted, executable->get(), fds.cgroup);
+  // A cgroup that refuses processes, or is gone, is the caller's business, not ours.
+  if (!child && fds.cgroup >= 0) child = clone_once(std::move(wanted), executable->get(), -1);
+  return child;
+}
+
+Result<> finish_launcher(const SpawnFds& fds, Child& launcher) {
+  if (!launcher.departure) return {};
+  await_departure(*launcher.departure);
+  const int err = launcher.departure->err;
+  launcher.departure.reset();
+  if (err == 0) return {};
+  while (::waitpid(launcher.pid, nullptr, 0) < 0 && errno == EINTR) {
   }
-  if (child || image().on_tmpfs || !is_refusal(child.error().sys_errno)) return child;
+  launcher.pid = 0;
+  launcher.pidfd.reset();
+  if (image().on_tmpfs || !is_refusal(err)) return fail_errno(err, "start of gantry-init");
   GANTRY_TRY(use_tmpfs());
-  spawn.image = image().fd.get();
-  return spawn_once(spawn);
+  GANTRY_LET(launcher, begin_launcher(fds));
+  return finish_launcher(fds, launcher);
+}
+
+Result<Child> spawn_launcher(const SpawnFds& fds) {
+  GANTRY_LET(Child child, begin_launcher(fds));
+  GANTRY_TRY(finish_launcher(fds, child));
+  return child;
 }
 
 }  // namespace gantry::sys

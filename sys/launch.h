@@ -1,9 +1,10 @@
-// Starting gantry-init: its image as a sealed memfd, and the vfork-style clone that executes it.
+// Starting gantry-init: its image as a sealed memfd, and the clone on shared memory that executes it.
 #pragma once
 
 #include <sys/types.h>
 
 #include <array>
+#include <memory>
 #include <vector>
 
 #include "sys/fd.h"
@@ -26,17 +27,32 @@ struct SpawnFds {
   int cgroup = -1;  ///< cgroup2 directory to be born in (CLONE_INTO_CGROUP), not passed on; -1 = the caller's
 };
 
+/// Memory of ours that a new process uses until it has executed gantry-init. The end of it waits for that, so it is
+/// never freed early.
+struct Departure;
+struct DepartureEnd {
+  void operator()(Departure* departure) const;
+};
+
 /// A child of this process.
 struct Child {
   pid_t pid = 0;
   Fd pidfd;
   bool in_cgroup = false;  ///< born in SpawnFds::cgroup; the kernel may have refused (EBUSY, EAGAIN, ...)
+  std::unique_ptr<Departure, DepartureEnd> departure{};  ///< between begin_launcher and finish_launcher
 };
 
 /// Starts "gantry-init launch". Returns when it was executed; an error of the child's execve comes back as errno. The
-/// cost does not depend on this process' size: memory is shared until the exec (CLONE_VM|CLONE_VFORK), no handler of
-/// ours ever runs in the child (CLONE_CLEAR_SIGHAND, all signals blocked around the clone), and no fd of ours is
-/// touched. The child is reaped by the caller (SIGCHLD, waitid). Main thread only.
+/// cost does not depend on this process' size: memory is shared until the exec (CLONE_VM), no handler of ours ever runs
+/// in the child (CLONE_CLEAR_SIGHAND, all signals blocked around the clone), and no fd of ours is touched. The child is
+/// reaped by the caller (SIGCHLD, waitid). Main thread only.
 Result<Child> spawn_launcher(const SpawnFds& fds);
+
+/// The two halves of spawn_launcher. The kernel takes 80 us to execute gantry-init on another processor; what the
+/// caller does in between costs nothing. begin_launcher returns when the child exists; finish_launcher waits until it
+/// is gantry-init. `fds` are the same and still open: where the host's policy refuses the image, finish_launcher starts
+/// another child with another image. After an error of finish_launcher there is no child.
+Result<Child> begin_launcher(const SpawnFds& fds);
+Result<> finish_launcher(const SpawnFds& fds, Child& launcher);
 
 }  // namespace gantry::sys
