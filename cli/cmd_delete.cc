@@ -2,6 +2,7 @@
 
 #include "cli/commands.h"
 #include "cli/driver.h"
+#include "engine/supervisor/ownership.h"
 
 namespace gantry::cli {
 
@@ -13,7 +14,7 @@ constexpr std::array<Flag, 1> kFlags{{
 
 Result<int> run_delete(const Call& call) {
   Driver driver(call.globals);
-  GANTRY_TRY(driver.loop().run(remove(driver.env(), call.id(), call.options.on("force"))));
+  GANTRY_TRY(driver.loop().run(owned_remove(driver.env(), call.id(), call.options.on("force"))));
   return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/driver.h"
 #include "cli/values.h"
+#include "engine/supervisor/ownership.h"
 
 namespace gantry::cli {
 
@@ -17,7 +18,7 @@ Result<int> run_kill(const Call& call) {
   const auto signo = parse_signal(args.size() > 1 ? args[1] : "");
   Driver driver(call.globals);
   if (!signo) return std::unexpected(unless_absent(driver, call.id(), signo.error()));
-  GANTRY_TRY(driver.loop().run(kill(driver.env(), call.id(), *signo, call.options.on("all"))));
+  GANTRY_TRY(driver.loop().run(owned_kill(driver.env(), call.id(), *signo, call.options.on("all"))));
   return 0;
 }
 

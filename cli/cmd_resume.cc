@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/driver.h"
+#include "engine/supervisor/ownership.h"
 
 namespace gantry::cli {
 
@@ -7,7 +8,7 @@ namespace {
 
 Result<int> run_resume(const Call& call) {
   Driver driver(call.globals);
-  GANTRY_TRY(driver.loop().run(resume(driver.env(), call.id())));
+  GANTRY_TRY(driver.loop().run(owned_resume(driver.env(), call.id())));
   return 0;
 }
 

@@ -50,6 +50,7 @@ struct Command {
   Order order = Order::kAnywhere;
   ErrorStyle errors = ErrorStyle::kPlain;
   bool changes_system = false;  ///< needs root until rootless containers are supported
+  bool for_supervised = false;  ///< for containers of a supervisor: listed apart
   bool refused = false;         ///< known from runc, not supported yet: refused by name, even its help
   /// Does the work. The value is the exit status. Runs in the main thread, once per process.
   Result<int> (*run)(const Call& call) = nullptr;

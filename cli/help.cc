@@ -40,6 +40,15 @@ void append_indented(std::string& out, std::string_view lines) {
   for (const std::string_view line : split(lines, '\n')) out += line.empty() ? "\n" : cat("   ", line, "\n");
 }
 
+Rows command_rows(bool for_supervised) {
+  Rows rows;
+  for (const Command* command : all_commands()) {
+    if (command->refused || command->for_supervised != for_supervised) continue;
+    rows.emplace_back(command->name == "help" ? "help, h" : command->name, command->summary);
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::string program_help(std::string_view program) {
@@ -52,10 +61,9 @@ std::string program_help(std::string_view program) {
   out +=
       cat("   # ", program, " spec                     write a config.json to start from\n   # ", program,
           " run --bundle DIR NAME    run it and wait for it\n\nVERSION:\n   ", version_of(program), "\n\nCOMMANDS:\n");
-  Rows rows;
-  for (const Command* command : all_commands())
-    if (!command->refused) rows.emplace_back(command->name == "help" ? "help, h" : command->name, command->summary);
-  append_rows(out, rows);
+  append_rows(out, command_rows(false));
+  out += "\nCOMMANDS FOR SUPERVISED CONTAINERS:\n";
+  append_rows(out, command_rows(true));
   append_options(out, "GLOBAL OPTIONS", global_flags());
   return out;
 }

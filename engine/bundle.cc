@@ -87,4 +87,12 @@ Result<Bundle> open_bundle(std::string_view dir) {
   return bundle;
 }
 
+Result<std::string> resolve_rootfs(const Bundle& bundle) {
+  const std::string& path = bundle.spec.root_path;
+  const std::string given = path.starts_with('/') ? path : cat(bundle.path, "/", path);
+  const sys::Fd root(::open(given.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root) return fail_path(errno, "root.path", given);
+  return real_path(root);
+}
+
 }  // namespace gantry

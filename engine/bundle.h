@@ -22,6 +22,9 @@ struct Bundle {
 /// Errors have runc's texts: "chdir DIR: no such file or directory", "JSON specification file config.json not found".
 Result<Bundle> open_bundle(std::string_view dir);
 
+/// root.path of the bundle's config as an absolute path without symlinks. "root.path PATH: no such file or directory".
+Result<std::string> resolve_rootfs(const Bundle& bundle);
+
 /// Reads a whole regular file of at most json::kMaxBytes, never blocking on a FIFO or a device. `dir_fd` as for
 /// openat(2); `name` stands in errors ("open NAME: no such file or directory", with the errno).
 Result<std::string> read_json_file(int dir_fd, const char* path, std::string_view name);

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
 #include <optional>
 #include <utility>
@@ -29,18 +28,6 @@ namespace {
 
 constexpr int64_t kDialMs = 10'000;
 constexpr int64_t kUndoMs = 10'000;
-
-/// The rootfs as an absolute path without symlinks.
-Result<std::string> resolve_rootfs(const Bundle& bundle) {
-  const std::string given =
-      bundle.spec.root_path.starts_with('/') ? bundle.spec.root_path : bundle.path + "/" + bundle.spec.root_path;
-  const sys::Fd root(::open(given.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!root) return fail_path(errno, "root.path", given);
-  std::array<char, 4096> target;
-  const auto length = ::readlink(cat("/proc/self/fd/", root.get()).c_str(), target.data(), target.size());
-  if (length < 0) return fail_errno(errno, "readlink rootfs");
-  return std::string(target.data(), static_cast<size_t>(length));
-}
 
 bool is_same_file(const char* a, const char* b) {
   struct stat one, other;

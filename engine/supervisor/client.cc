@@ -9,10 +9,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kRetryPause(20);
 
-/// Worth asking again for: it is not there, or has no room for us now.
-bool may_pass(const Error& error) {
-  return Client::is_absent(error) || error.sys_errno == EAGAIN;
-}
+/// A call that kills the supervisor whenever it is asked is not asked for ever.
+constexpr int kMostLosses = 10;
 
 }  // namespace
 
@@ -63,33 +61,6 @@ io::Task<Result<api::Reply>> Client::call(api::Call call, std::vector<int> fds, 
   co_return api::decode_reply(message->text, expected);
 }
 
-io::Task<Result<api::Reply>> call_patiently(io::Loop& loop, SupervisorAddress address, api::Call call,
-                                            Patience patience) {
-  const io::Deadline never = io::Deadline::never();
-  io::Deadline give_up = io::Deadline::in_ms(patience.first_ms);
-  bool was_lost = false;
-  for (;;) {
-    const io::Deadline connect_by = io::Deadline::in_ms(Client::kConnectMs);
-    Result<Client> client = co_await Client::connect(loop, address, connect_by);
-    if (client) {
-      std::vector<int> none;
-      Result<api::Reply> reply = co_await client->call(call, std::move(none), never);
-      const bool again = client->lost() || (!reply && reply.error().sys_errno == EAGAIN);
-      if (!again && !reply && was_lost && reply.error().sys_errno == ENOENT &&
-          std::holds_alternative<api::Remove>(call))
-        co_return api::Reply(api::Empty{});
-      if (!again) co_return std::move(reply);
-      if (client->lost()) give_up = io::Deadline::in_ms(patience.again_ms);
-      was_lost = was_lost || client->lost();
-      if (give_up.expired()) co_return std::move(reply);
-    } else if (!may_pass(client.error()) || give_up.expired()) {
-      co_return forward(std::move(client));
-    }
-    const io::Wake wake = co_await io::sleep_for(loop, kRetryPause);
-    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for the supervisor");
-  }
-}
-
 io::Task<Result<std::vector<api::Entry>>> list_supervised(Client& client, io::Deadline deadline) {
   std::vector<api::Entry> all;
   std::string after;
@@ -104,6 +75,50 @@ io::Task<Result<std::vector<api::Entry>>> list_supervised(Client& client, io::De
     // Whoever sends the same entries again would keep us here for ever.
     if (all.back().id <= after) co_return fail(cat("the supervisor's list goes back to ", all.back().id));
     after = all.back().id;
+  }
+}
+
+namespace {
+
+/// What a call means that was asked again because its first answer was lost.
+io::Task<Result<api::Reply>> judge_again(Client& client, const api::Call& call, Result<api::Reply> reply) {
+  if (reply) co_return std::move(reply);
+  const int err = reply.error().sys_errno;
+  if (std::holds_alternative<api::Remove>(call) && err == ENOENT) co_return api::Reply(api::Empty{});
+  const auto* up = std::get_if<api::Up>(&call);
+  if (up == nullptr || err != EEXIST) co_return std::move(reply);
+  const io::Deadline deadline = io::Deadline::in_ms(Client::kConnectMs);
+  GANTRY_CO_LET(const std::vector<api::Entry> entries, co_await list_supervised(client, deadline));
+  for (const api::Entry& entry : entries)
+    if (entry.id == up->id && entry.bundle == up->bundle) co_return api::Reply(api::UpReply{entry.id, entry.pid});
+  co_return std::move(reply);
+}
+
+}  // namespace
+
+io::Task<Result<api::Reply>> call_patiently(io::Loop& loop, SupervisorAddress address, api::Call call,
+                                            std::vector<int> fds, Patience patience) {
+  const bool may_last = std::holds_alternative<api::Wait>(call);
+  const io::Deadline never = io::Deadline::never();
+  io::Deadline give_up = io::Deadline::in_ms(patience.first_ms);
+  int losses = 0;
+  for (;;) {
+    const io::Deadline connect_by = io::Deadline::in_ms(Client::kConnectMs);
+    Result<Client> client = co_await Client::connect(loop, address, connect_by);
+    if (client) {
+      Result<api::Reply> reply = co_await client->call(call, fds, never);
+      if (!client->lost() && losses > 0) reply = co_await judge_again(*client, call, std::move(reply));
+      if (client->lost()) {
+        give_up = io::Deadline::in_ms(patience.again_ms);
+        if (++losses > kMostLosses && !may_last) co_return std::move(reply);
+      } else if (reply || reply.error().sys_errno != EAGAIN || give_up.expired()) {
+        co_return std::move(reply);
+      }
+    } else if (!Client::is_absent(client.error()) || give_up.expired()) {
+      co_return forward(std::move(client));
+    }
+    const io::Wake wake = co_await io::sleep_for(loop, kRetryPause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for the supervisor");
   }
 }
 

@@ -54,10 +54,11 @@ struct Patience {
   int64_t again_ms = 10'000;  ///< when it vanished: killed, replaced
 };
 
-/// A call that may be asked twice without harm, such as Wait or Stop. Connects for itself, and again whenever the
-/// supervisor vanishes. A Remove whose answer was lost counts as done when the container is gone.
+/// Connects for itself and calls, and again whenever the supervisor vanishes before it has answered. `fds` are
+/// borrowed. What is not the same twice is looked into: an Up that finds its own container counts as done, and so does
+/// a Remove that finds none. Not for Signal.
 io::Task<Result<api::Reply>> call_patiently(io::Loop& loop, SupervisorAddress address, api::Call call,
-                                            Patience patience = {});
+                                            std::vector<int> fds = {}, Patience patience = {});
 
 /// All containers of a supervisor, in as many messages as it takes.
 io::Task<Result<std::vector<api::Entry>>> list_supervised(Client& client, io::Deadline deadline);

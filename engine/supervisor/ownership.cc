@@ -162,7 +162,9 @@ SupervisedPlace place_of(const Env& env, const std::string& id, SupervisedPlace 
 io::Task<Result<>> stop_anyhow(Env& env, SupervisedPlace place, std::string id, unsigned grace_seconds) {
   const Patience patience{0, Patience().again_ms};
   api::Call call = api::Stop{id, grace_seconds};
-  const Result<api::Reply> reply = co_await call_patiently(env.loop, place.address, std::move(call), patience);
+  std::vector<int> none;
+  const Result<api::Reply> reply =
+      co_await call_patiently(env.loop, place.address, std::move(call), std::move(none), patience);
   if (reply) co_return Result<>();
   if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
   Result<> stopped = co_await stop_here(env, place.state_dir, id, grace_seconds);
@@ -172,7 +174,9 @@ io::Task<Result<>> stop_anyhow(Env& env, SupervisedPlace place, std::string id, 
 io::Task<Result<>> remove_anyhow(Env& env, SupervisedPlace place, std::string id, bool force, bool keep_log) {
   const Patience patience{0, Patience().again_ms};
   api::Call call = api::Remove{id, force, keep_log};
-  const Result<api::Reply> reply = co_await call_patiently(env.loop, place.address, std::move(call), patience);
+  std::vector<int> none;
+  const Result<api::Reply> reply =
+      co_await call_patiently(env.loop, place.address, std::move(call), std::move(none), patience);
   if (reply) co_return Result<>();
   if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
   if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);

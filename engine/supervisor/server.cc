@@ -65,22 +65,23 @@ io::Task<Result<>> Server::accept_all(io::Scope& clients) {
       if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "accept");
       continue;
     }
-    std::string refusal = refusal_of(*socket);
+    Error refusal{refusal_of(*socket), EPERM};
     const bool full = clients.active() >= limits_.connections;
     if (full && !told_full_)
       log_warning(cat("supervisor socket: ", clients.active(), " connections: no more are taken"));
     told_full_ = full;
-    if (refusal.empty() && full)
-      refusal = cat("the supervisor has ", clients.active(), " connections already: try again");
+    if (refusal.text.empty() && full)
+      refusal = {cat("the supervisor has ", clients.active(), " connections already: try again"), EAGAIN};
     if (clients.active() >= 2 * limits_.connections) continue;  // even farewells are bounded
-    clients.spawn(refusal.empty() ? attend(std::move(*socket)) : turn_away(std::move(*socket), std::move(refusal)));
+    clients.spawn(refusal.text.empty() ? attend(std::move(*socket))
+                                       : turn_away(std::move(*socket), std::move(refusal)));
   }
 }
 
-io::Task<> Server::turn_away(sys::Fd socket, std::string why) {
+io::Task<> Server::turn_away(sys::Fd socket, Error why) {
   Connection connection(loop_, std::move(socket));
   const io::Deadline deadline = io::Deadline::in_ms(kFarewellMs);
-  std::string text = api::encode_error(Error{std::move(why), EPERM});
+  std::string text = api::encode_error(why);
   std::vector<int> none;
   (void)co_await connection.send(std::move(text), std::move(none), deadline);
 }

@@ -60,7 +60,7 @@ class Server {
   io::Task<> attend(sys::Fd socket);
   io::Task<Result<>> converse(Connection& connection);
   io::Task<Result<>> answer(Connection& connection, Message message);
-  io::Task<> turn_away(sys::Fd socket, std::string why);
+  io::Task<> turn_away(sys::Fd socket, Error why);
 
   io::Loop& loop_;
   Service& service_;

@@ -126,7 +126,7 @@ TEST_CASE("who waits patiently asks the next supervisor", "[supervisor]") {
   int calls = 0;
   const std::string answer = api::encode_reply(api::WaitReply{"a", {true, 3, 0, ""}});
   // Nobody is there when it begins.
-  auto asking = call_patiently(stage.loop, stage.address, api::Wait{"a"}, {2000, 2000});
+  auto asking = call_patiently(stage.loop, stage.address, api::Wait{"a"}, {}, {2000, 2000});
   const auto reply = stage.loop.run(beside(stage, die_once(stage, answer, calls), std::move(asking)));
   INFO((reply ? "" : reply.error().text));
   REQUIRE(reply);
@@ -136,7 +136,7 @@ TEST_CASE("who waits patiently asks the next supervisor", "[supervisor]") {
 
 TEST_CASE("patience has an end", "[supervisor]") {
   Stage stage;
-  const auto reply = stage.loop.run(call_patiently(stage.loop, stage.address, api::Wait{"a"}, {40, 1000}));
+  const auto reply = stage.loop.run(call_patiently(stage.loop, stage.address, api::Wait{"a"}, {}, {40, 1000}));
   REQUIRE_FALSE(reply);
   CHECK(Client::is_absent(reply.error()));
 }
@@ -145,12 +145,12 @@ TEST_CASE("a removal whose answer was lost is done when the container is gone", 
   Stage stage;
   int calls = 0;
   const std::string answer = api::encode_error(Error{"container does not exist", ENOENT});
-  auto asking = call_patiently(stage.loop, stage.address, api::Remove{"a", false, false}, {2000, 2000});
+  auto asking = call_patiently(stage.loop, stage.address, api::Remove{"a", false, false}, {}, {2000, 2000});
   CHECK(stage.loop.run(beside(stage, die_once(stage, answer, calls), std::move(asking))));
   CHECK(calls == 2);
   io::Listener listener = stage.listen();
   std::string asked;
-  auto again = call_patiently(stage.loop, stage.address, api::Remove{"a", false, false}, {2000, 2000});
+  auto again = call_patiently(stage.loop, stage.address, api::Remove{"a", false, false}, {}, {2000, 2000});
   CHECK_FALSE(stage.loop.run(beside(stage, play(stage, listener, asked, answer), std::move(again))));
 }
 

@@ -1,0 +1,85 @@
+#include "cli/supervised.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine/supervisor/paths.h"
+#include "io/scope.h"
+#include "sys/file.h"
+#include "sys/text.h"
+
+namespace gantry::cli {
+
+namespace {
+
+io::Task<> work(Jobs& jobs, size_t& next, size_t count) {
+  while (next < count) {
+    const size_t mine = next++;
+    co_await jobs.run(mine);
+  }
+}
+
+}  // namespace
+
+Result<SupervisorAddress> supervisor_address(const Call& call) {
+  const Globals& globals = call.globals;
+  SupervisorAddress address;
+  address.socket = default_socket(globals.root);
+  address.start_command = globals.program;
+  if (globals.root_explicit) address.start_command += cat(" --root ", globals.root);
+  address.start_command += " supervise";
+  if (call.options.given("socket")) {
+    const std::string& given = call.options.text("socket");
+    if (given.empty()) return fail("--socket: the path is empty");
+    GANTRY_LET(address.socket, sys::absolute_path(given));
+    address.start_command += cat(" --socket ", address.socket);
+  }
+  return address;
+}
+
+Result<SupervisedPlace> supervised_place(const Call& call) {
+  SupervisedPlace place;
+  GANTRY_LET(place.address, supervisor_address(call));
+  place.state_dir = kDefaultStateDir;
+  if (call.options.given("state-dir")) {
+    const std::string& given = call.options.text("state-dir");
+    if (given.empty()) return fail("--state-dir: the path is empty");
+    GANTRY_LET(place.state_dir, sys::absolute_path(given));
+  }
+  return place;
+}
+
+SupervisedPlace place_for(const Call& call, const Env& env, const std::string& id, const SupervisedPlace& place) {
+  return call.options.given("socket") ? place : place_of(env, id, place);
+}
+
+io::Task<> run_jobs(io::Loop& loop, Jobs& jobs, size_t count) {
+  size_t next = 0;
+  io::CancelSource* const cancel = co_await io::inherited_cancel();
+  io::Scope scope(loop, cancel);
+  for (size_t i = 0; i < std::min(count, kMostAtOnce); ++i) scope.spawn(work(jobs, next, count));
+  (void)co_await scope.join();
+}
+
+Progress::Progress(std::string word, size_t total)
+    : word_(std::move(word)), total_(total), terminal_(total > 1 && ::isatty(STDERR_FILENO) == 1) {}
+
+void Progress::show(std::string_view text) {
+  // Only decoration: that it cannot be shown is no failure.
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+void Progress::clear() {
+  if (shown_) show("\r\033[K");
+  shown_ = false;
+}
+
+void Progress::step() {
+  ++done_;
+  if (!terminal_) return;
+  show(cat("\r", word_, " ", done_, "/", total_));
+  shown_ = true;
+}
+
+}  // namespace gantry::cli
