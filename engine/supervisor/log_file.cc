@@ -153,7 +153,7 @@ Result<unsigned> LogFile::first_shift() {
 Result<> LogFile::shift(unsigned number, FileIdentity live) {
   if (number == 1) {
     fd_.reset();
-    struct stat file {};
+    struct stat file{};
     if (calls_->lstat(options_.path, file) == 0 && !(identity_of(file) == live)) return {};
   }
   if (calls_->rename(name(number - 1), name(number)) == 0 || errno == ENOENT) return {};
