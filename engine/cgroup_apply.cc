@@ -24,6 +24,35 @@ std::vector<std::string> below(const std::vector<std::string>& parents, const st
 
 }  // namespace
 
+Result<> CgroupFiles::write(std::string_view file, std::string_view value) const {
+  return sys::write_cgroup(dir_, file, value);
+}
+
+Result<> CgroupFiles::cpuset() const {
+  const CpuResources& c = change_.resources.cpu;
+  if (c.cpus && !c.cpus->empty()) GANTRY_TRY(write("cpuset.cpus", *c.cpus));
+  if (c.mems && !c.mems->empty()) GANTRY_TRY(write("cpuset.mems", *c.mems));
+  return {};
+}
+
+Result<> CgroupFiles::rdma() const {
+  for (const auto& [device, limit] : change_.resources.rdma) {
+    GANTRY_LET(const std::string line, rdma_line(device, limit));
+    GANTRY_TRY(write("rdma.max", line));
+  }
+  return {};
+}
+
+Result<> CgroupFiles::hugetlb(std::string_view limit) const {
+  for (const HugepageLimit& page : change_.resources.hugepages) {
+    GANTRY_TRY(check_page_size(page.page_size));
+    GANTRY_TRY(write(cat("hugetlb.", page.page_size, ".", limit), cat(page.limit)));
+    const auto reserved = write(cat("hugetlb.", page.page_size, ".rsvd.", limit), cat(page.limit));
+    if (!reserved && !missing(reserved)) return reserved;
+  }
+  return {};
+}
+
 Result<> Cgroup::apply(const Resources& resources, std::vector<std::string>& warnings) {
   return change({resources, warnings, false});
 }

@@ -11,13 +11,6 @@ namespace {
 constexpr const char* kMemoryLimit = "memory.limit_in_bytes";
 constexpr const char* kSwapLimit = "memory.memsw.limit_in_bytes";
 
-bool missing(const Result<>& result) {
-  return !result && result.error().sys_errno == ENOENT;
-}
-bool refused(const Result<>& result) {
-  return !result && result.error().sys_errno == EINVAL;
-}
-
 }  // namespace
 
 const char* controller_v1(CgroupPart part) {
@@ -46,10 +39,6 @@ const char* controller_v1(CgroupPart part) {
   return "net_prio";
 }
 
-Result<> CgroupV1::write(std::string_view file, std::string_view value) const {
-  return sys::write_cgroup(dir_, file, value);
-}
-
 Result<> CgroupV1::set(CgroupPart part, const std::vector<std::string>& made_parents) {
   const Resources& r = change_.resources;
   switch (part) {
@@ -66,13 +55,9 @@ Result<> CgroupV1::set(CgroupPart part, const std::vector<std::string>& made_par
     case CgroupPart::kCpuset:
       return cpuset();
     case CgroupPart::kHugetlb:
-      return hugetlb();
+      return hugetlb("limit_in_bytes");
     case CgroupPart::kRdma:
-      for (const auto& [device, limit] : r.rdma) {
-        GANTRY_LET(const std::string line, rdma_line(device, limit));
-        GANTRY_TRY(write("rdma.max", line));
-      }
-      return {};
+      return rdma();
     case CgroupPart::kNetCls:
       return write("net_cls.classid", cat(*r.network.class_id));
     case CgroupPart::kNetPrio:
@@ -183,13 +168,6 @@ Result<> CgroupV1::cpu_bandwidth() {
   return {};
 }
 
-Result<> CgroupV1::cpuset() {
-  const CpuResources& c = change_.resources.cpu;
-  if (c.cpus && !c.cpus->empty()) GANTRY_TRY(write("cpuset.cpus", *c.cpus));
-  if (c.mems && !c.mems->empty()) GANTRY_TRY(write("cpuset.mems", *c.mems));
-  return {};
-}
-
 Result<> CgroupV1::blkio() {
   const BlkioResources& b = change_.resources.blkio;
   GANTRY_TRY(blkio_weights());
@@ -236,16 +214,6 @@ Result<> CgroupV1::devices() {
   GANTRY_LET(const sys::Fd file, sys::open_cgroup_file(dir_, special, O_WRONLY));
   const std::string path = cat(dir_, '/', special);
   for (const std::string& rule : writes.exceptions) GANTRY_TRY(sys::write_cgroup(file, path, rule));
-  return {};
-}
-
-Result<> CgroupV1::hugetlb() {
-  for (const HugepageLimit& page : change_.resources.hugepages) {
-    GANTRY_TRY(check_page_size(page.page_size));
-    GANTRY_TRY(write(cat("hugetlb.", page.page_size, ".limit_in_bytes"), cat(page.limit)));
-    const auto reserved = write(cat("hugetlb.", page.page_size, ".rsvd.limit_in_bytes"), cat(page.limit));
-    if (!reserved && !missing(reserved)) return reserved;
-  }
   return {};
 }
 

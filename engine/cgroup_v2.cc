@@ -9,17 +9,6 @@
 
 namespace gantry {
 
-namespace {
-
-bool missing(const Result<>& result) {
-  return !result && result.error().sys_errno == ENOENT;
-}
-bool refused(const Result<>& result) {
-  return !result && result.error().sys_errno == EINVAL;
-}
-
-}  // namespace
-
 const char* controller_v2(CgroupPart part) {
   switch (part) {
     case CgroupPart::kIo:
@@ -34,10 +23,6 @@ const char* controller_v2(CgroupPart part) {
 
 bool CgroupV2::has(std::string_view controller) const {
   return std::ranges::find(controllers_, controller) != controllers_.end();
-}
-
-Result<> CgroupV2::write(std::string_view file, std::string_view value) const {
-  return sys::write_cgroup(dir_, file, value);
 }
 
 Result<> CgroupV2::set(CgroupPart part) {
@@ -63,13 +48,9 @@ Result<> CgroupV2::set(CgroupPart part) {
     case CgroupPart::kCpuset:
       return cpuset();
     case CgroupPart::kHugetlb:
-      return hugetlb();
+      return hugetlb("max");
     case CgroupPart::kRdma:
-      for (const auto& [device, limit] : change_.resources.rdma) {
-        GANTRY_LET(const std::string line, rdma_line(device, limit));
-        GANTRY_TRY(write("rdma.max", line));
-      }
-      return {};
+      return rdma();
     case CgroupPart::kNetCls:
     case CgroupPart::kNetPrio:
       break;
@@ -149,13 +130,6 @@ Result<> CgroupV2::cpu_max() {
   return write("cpu.max", value);
 }
 
-Result<> CgroupV2::cpuset() {
-  const CpuResources& c = change_.resources.cpu;
-  if (c.cpus && !c.cpus->empty()) GANTRY_TRY(write("cpuset.cpus", *c.cpus));
-  if (c.mems && !c.mems->empty()) GANTRY_TRY(write("cpuset.mems", *c.mems));
-  return {};
-}
-
 Result<> CgroupV2::io() {
   const BlkioResources& b = change_.resources.blkio;
   GANTRY_TRY(io_weights());
@@ -197,16 +171,6 @@ Result<> CgroupV2::devices() {
   const sys::Fd dir(::open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!dir) return fail_path(errno, "open", dir_);
   return sys::bpf_attach_device_program(dir, program, fresh_);
-}
-
-Result<> CgroupV2::hugetlb() {
-  for (const HugepageLimit& page : change_.resources.hugepages) {
-    GANTRY_TRY(check_page_size(page.page_size));
-    GANTRY_TRY(write(cat("hugetlb.", page.page_size, ".max"), cat(page.limit)));
-    const auto reserved = write(cat("hugetlb.", page.page_size, ".rsvd.max"), cat(page.limit));
-    if (!reserved && !missing(reserved)) return reserved;
-  }
-  return {};
 }
 
 Result<> CgroupV2::unified() {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/seccomp_stub.h"
+#include "engine/spec_check_parts.h"
 #include "engine/spec_names.h"
 #include "sys/fd.h"
 #include "sys/seccomp.h"
@@ -41,10 +42,6 @@ constexpr std::pair<std::string_view, uint32_t> kFlags[] = {
     {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
     {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 };
-
-bool takes_errno(SeccompAction action) {
-  return action == SeccompAction::kErrno || action == SeccompAction::kTrace;
-}
 
 /// libseccomp's action word; EPERM where the profile names no errno.
 uint32_t action_word(SeccompAction action, std::optional<uint32_t> errno_ret) {
@@ -200,26 +197,6 @@ Result<Context> build(const Seccomp& profile, const std::vector<uint32_t>& token
   return context;
 }
 
-Result<> check_errno(SeccompAction action, std::optional<uint32_t> errno_ret) {
-  if (!errno_ret) return {};
-  if (!takes_errno(action)) return fail(cat("errno value specified for action ", seccomp_action_name(action)));
-  if (*errno_ret > SECCOMP_RET_DATA) return fail(cat("linux.seccomp: errno value ", *errno_ret, " is above 65535"));
-  return {};
-}
-
-Result<> check_rule(const SeccompRule& rule, size_t index) {
-  if (rule.names.empty()) return fail(cat("linux.seccomp.syscalls[", index, "].names is empty"));
-  GANTRY_TRY(check_errno(rule.action, rule.errno_ret));
-  for (const SeccompArg& arg : rule.args) {
-    if (arg.index > 5)
-      return fail(cat("linux.seccomp.syscalls[", index, "].args: index ", arg.index, " is not 0 to 5"));
-  }
-  const bool writes = std::ranges::find(rule.names, "write") != rule.names.end();
-  if (rule.action == SeccompAction::kNotify && writes)
-    return fail("SCMP_ACT_NOTIFY cannot be used for the write syscall");
-  return {};
-}
-
 bool kernel_takes(uint32_t flag) {
   // It is an error on its own.
   if (flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) flag |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -231,18 +208,6 @@ bool kernel_takes(uint32_t flag) {
 bool seccomp_notifies(const Seccomp& profile) {
   return std::ranges::any_of(profile.rules,
                              [](const SeccompRule& rule) { return rule.action == SeccompAction::kNotify; });
-}
-
-Result<> check_seccomp(const Seccomp& profile) {
-  if (profile.default_action == SeccompAction::kNotify) return fail("SCMP_ACT_NOTIFY cannot be used as default action");
-  GANTRY_TRY(check_errno(profile.default_action, profile.default_errno_ret));
-  for (size_t i = 0; i < profile.rules.size(); ++i) GANTRY_TRY(check_rule(profile.rules[i], i));
-  if (profile.listener_path.empty() && !profile.listener_metadata.empty()) {
-    return fail("linux.seccomp.listenerMetadata needs listenerPath");
-  }
-  if (seccomp_notifies(profile) && profile.listener_path.empty()) return fail("seccomp listenerPath is not set");
-  GANTRY_TRY(seccomp_flag_bits(profile));
-  return {};
 }
 
 Result<uint32_t> seccomp_flag_bits(const Seccomp& profile) {
@@ -261,7 +226,7 @@ Result<uint32_t> seccomp_flag_bits(const Seccomp& profile) {
 }
 
 Result<CompiledSeccomp> compile_seccomp(const Seccomp& profile) {
-  GANTRY_TRY(check_seccomp(profile));
+  GANTRY_TRY(check_seccomp_profile(profile));
   CompiledSeccomp out;
   out.listener = seccomp_notifies(profile);
   GANTRY_LET(out.flags, seccomp_flag_bits(profile));

@@ -22,9 +22,6 @@ struct CompiledSeccomp {
   bool listener = false;  ///< a rule notifies: the load gives a listener fd for listenerPath
 };
 
-/// The rules that need no compiler (SC-02, SC-04, SC-09, SC-11), with runc's wording where it has one.
-Result<> check_seccomp(const Seccomp& profile);
-
 /// Whether a rule asks an agent.
 bool seccomp_notifies(const Seccomp& profile);
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/spec_check_parts.h"
 #include "sys/fd.h"
 #include "sys/file.h"
 #include "sys/text.h"
@@ -202,7 +203,7 @@ Result<CompiledSeccomp> cached_seccomp(const Seccomp& profile, const std::string
   if (dir_path.empty()) return compile_seccomp(profile);
   const sys::Fd dir = make_dir(dir_path);
   if (!dir) return compile_seccomp(profile);
-  GANTRY_TRY(check_seccomp(profile));
+  GANTRY_TRY(check_seccomp_profile(profile));
   const std::string key = key_of(profile);
   const std::string name = name_of(key);
   if (auto bpf = load(dir, name, key)) {

@@ -10,7 +10,8 @@ namespace gantry {
 
 namespace {
 
-constexpr uint32_t kMaxErrno = 4095;    // above it the kernel would cut the value, seccomp(2)
+constexpr uint32_t kMaxErrno = 4095;  // above it the kernel would cut the value, seccomp(2)
+constexpr uint32_t kMaxArgument = 5;
 constexpr uint32_t kMaxTrace = 0xFFFF;  // SECCOMP_RET_DATA
 
 /// The value belongs to two actions only (SC-02).
@@ -27,6 +28,9 @@ Result<> check_errno(SeccompAction action, const std::optional<uint32_t>& value,
 Result<> check_rule(const SeccompRule& rule, std::string_view place) {
   if (rule.names.empty()) return fail(cat(place, ".names: name at least one system call"));
   GANTRY_TRY(check_errno(rule.action, rule.errno_ret, cat(place, ".errnoRet")));
+  for (const SeccompArg& arg : rule.args) {
+    if (arg.index > kMaxArgument) return fail(cat(place, ".args: index ", arg.index, " is not 0 to ", kMaxArgument));
+  }
   const bool write = std::find(rule.names.begin(), rule.names.end(), "write") != rule.names.end();
   if (rule.action == SeccompAction::kNotify && write) {
     return fail(cat(place, ": SCMP_ACT_NOTIFY cannot be used for the write syscall"));

@@ -337,7 +337,7 @@ TEST_CASE("notify rules ask for a listener and its flags") {
   Seccomp profile;
   profile.default_action = SeccompAction::kAllow;
   profile.rules = {rule({"mkdir"}, SeccompAction::kNotify)};
-  CHECK(error_of(profile) == "seccomp listenerPath is not set");
+  CHECK_THAT(error_of(profile), Catch::Contains("linux.seccomp.listenerPath: missing"));
   profile.listener_path = "/run/agent.sock";
   profile.flags = {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"};
   const auto compiled = compile_seccomp(profile);
@@ -356,22 +356,22 @@ TEST_CASE("notify rules ask for a listener and its flags") {
 TEST_CASE("profiles that cannot mean anything are refused by name") {
   Seccomp profile;
   profile.default_action = SeccompAction::kNotify;
-  CHECK(error_of(profile) == "SCMP_ACT_NOTIFY cannot be used as default action");
+  CHECK_THAT(error_of(profile), Catch::EndsWith("SCMP_ACT_NOTIFY cannot be used as default action"));
   profile.default_action = SeccompAction::kAllow;
   profile.default_errno_ret = 1;
-  CHECK(error_of(profile) == "errno value specified for action SCMP_ACT_ALLOW");
+  CHECK_THAT(error_of(profile), Catch::EndsWith("errno value specified for action SCMP_ACT_ALLOW"));
   profile.default_errno_ret.reset();
   profile.rules = {rule({"getpid"}, SeccompAction::kTrap, {}, 1)};
-  CHECK(error_of(profile) == "errno value specified for action SCMP_ACT_TRAP");
+  CHECK_THAT(error_of(profile), Catch::EndsWith("errno value specified for action SCMP_ACT_TRAP"));
   profile.rules = {rule({"read", "write"}, SeccompAction::kNotify)};
-  CHECK(error_of(profile) == "SCMP_ACT_NOTIFY cannot be used for the write syscall");
+  CHECK_THAT(error_of(profile), Catch::EndsWith("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
   profile.rules = {rule({}, SeccompAction::kErrno)};
-  CHECK(error_of(profile) == "linux.seccomp.syscalls[0].names is empty");
+  CHECK_THAT(error_of(profile), Catch::Contains("linux.seccomp.syscalls[0].names: name at least one"));
   profile.rules = {rule({"read"}, SeccompAction::kErrno, {{6, 0, 0, SeccompOp::kEqual}})};
-  CHECK(error_of(profile) == "linux.seccomp.syscalls[0].args: index 6 is not 0 to 5");
+  CHECK_THAT(error_of(profile), Catch::EndsWith("linux.seccomp.syscalls[0].args: index 6 is not 0 to 5"));
   profile.rules.clear();
   profile.listener_metadata = "x";
-  CHECK(error_of(profile) == "linux.seccomp.listenerMetadata needs listenerPath");
+  CHECK_THAT(error_of(profile), Catch::Contains("linux.seccomp.listenerMetadata: useless without listenerPath"));
   profile.listener_metadata.clear();
   profile.flags = {"SECCOMP_FILTER_FLAG_MAGIC"};
   CHECK(error_of(profile) == "seccomp flag \"SECCOMP_FILTER_FLAG_MAGIC\" not supported");
