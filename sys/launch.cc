@@ -184,12 +184,14 @@ extern "C" [[noreturn]] __attribute__((used, no_sanitize("address"))) void gantr
   for (;;) raw_call(SYS_exit_group, 127);
 }
 
-/// clone3 whose child calls gantry_spawn_child(departure) on the stack named in `args`. There is no libc wrapper, and a
-/// child must not return into this frame.
-long clone_onto_stack(struct clone_args* args, Departure* departure) {
+/// clone3 or clone, whose child calls gantry_spawn_child(departure) on the stack that the arguments name. There is no
+/// libc wrapper for the one, and a child must not return into this frame. `child_tid` is only clone's.
+long clone_onto_stack(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t child_tid, Departure* departure) {
 #if defined(__x86_64__)
   long result;
   register Departure* argument asm("r12") = departure;
+  register uint64_t fourth asm("r10") = child_tid;
+  register uint64_t fifth asm("r8") = 0;  // tls
   asm volatile(
       "syscall\n"
       "test %%rax, %%rax\n"
@@ -200,13 +202,16 @@ long clone_onto_stack(struct clone_args* args, Departure* departure) {
       "ud2\n"
       "1:\n"
       : "=a"(result)
-      : "a"(SYS_clone3), "D"(args), "S"(sizeof *args), "r"(argument)
+      : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth), "r"(argument)
       : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
-  register long x8 asm("x8") = SYS_clone3;
-  register long x0 asm("x0") = reinterpret_cast<long>(args);
-  register long x1 asm("x1") = sizeof *args;
+  register long x8 asm("x8") = number;
+  register uint64_t x0 asm("x0") = a;
+  register uint64_t x1 asm("x1") = b;
+  register uint64_t x2 asm("x2") = c;
+  register uint64_t x3 asm("x3") = 0;  // tls
+  register uint64_t x4 asm("x4") = child_tid;
   register Departure* argument asm("x19") = departure;
   asm volatile(
       "svc #0\n"
@@ -216,12 +221,21 @@ long clone_onto_stack(struct clone_args* args, Departure* departure) {
       "bl gantry_spawn_child\n"
       "1:\n"
       : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(argument)
+      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(argument)
       : "memory", "x30");
-  return x0;
+  return static_cast<long>(x0);
 #else
 #error "spawn_launcher knows x86_64 and aarch64 only"
 #endif
+}
+
+/// clone3, or clone where the seccomp filter of a container around us hides it: the first filters for such calls said
+/// EPERM. Without CLONE_CLEAR_SIGHAND no handler runs in the child either: all signals are blocked until it executes.
+long clone_child(const struct clone_args& args, Departure* departure) {
+  const long pid = clone_onto_stack(SYS_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, 0, departure);
+  if ((pid != -ENOSYS && pid != -EPERM) || (args.flags & CLONE_INTO_CGROUP) != 0) return pid;
+  const uint64_t flags = (args.flags & ~uint64_t{CLONE_CLEAR_SIGHAND}) | args.exit_signal;
+  return clone_onto_stack(SYS_clone, flags, args.stack + args.stack_size, args.pidfd, args.child_tid, departure);
 }
 
 /// Returns when the child no longer uses our memory. Kernel-bounded: it only executes its image.
@@ -254,7 +268,7 @@ Result<Child> clone_once(std::vector<int> wanted, int image, int cgroup) {
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const long pid = clone_onto_stack(&args, departure.get());
+  const long pid = clone_child(args, departure.get());
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 
   if (pid < 0) {

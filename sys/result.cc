@@ -1,11 +1,14 @@
 #include "sys/result.h"
 
 #include <cctype>
+#include <cerrno>
 #include <cstring>
 
 namespace gantry {
 
 std::string_view errno_text(int err) {
+  // All kernels that we support have all calls that we make.
+  if (err == ENOSYS) return "function not implemented (the kernel is older than 5.14, or a seccomp filter hides it)";
   // strerrordesc_np is untranslated and static; only its first letter differs from what Go programs print.
   thread_local std::string text;
   const char* desc = strerrordesc_np(err);

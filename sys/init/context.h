@@ -182,6 +182,20 @@ void become_namespace_root(Context& ctx);
 /// (unless `init_pidfd` is -1) is killed.
 void serve_init(Context& ctx, int socket, int init_pidfd, bool answers);
 
+/// What a call answers that an outer seccomp filter forbids; also the kernel's own EPERM.
+inline bool is_hidden(long result) {
+  return result == -kENOSYS || result == -kEPERM;
+}
+
+/// clone3, or clone(2) where that is hidden. It has no CLONE_INTO_CGROUP: clone3's answer is given back then.
+long clone_process(const CloneArgs& args);
+
+/// close_range(first, ~0, flags), or by the host's /proc/self/fd where that is hidden.
+long close_all_from(unsigned first, unsigned flags);
+
+/// close_range(first, ~0, CLOSE_RANGE_CLOEXEC) for processes in which all but placed descriptors are so already.
+long close_all_on_exec(unsigned first);
+
 /// A child process of our own (no namespaces), to be reaped with reap().
 long fork_child(uint64_t flags, int* pidfd);
 int reap(long pid);

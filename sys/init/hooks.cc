@@ -76,7 +76,7 @@ void open_pipe(HookRun& run, int& read_end, int& write_end) {
   const int stdio[3] = {run.input, run.out_write, run.err_write};
   for (int fd = 0; fd < 3 && failed >= 0; ++fd) failed = duplicate_to(stdio[fd], fd, 0);
   // What the program will get is not the hooks'.
-  if (failed >= 0) failed = close_range(3, ~0u, kCloseRangeCloexec);
+  if (failed >= 0) failed = close_all_on_exec(3);
   if (failed >= 0) failed = call(__NR_execve, text(run.ctx.plan, run.args.path), argv, envp);
   const int err = static_cast<int>(-failed);
   write_fd(report, &err, sizeof err);

@@ -17,6 +17,8 @@ struct Launch {
   /// A cgroup namespace to join after the clone: CLONE_INTO_CGROUP may not look out of a namespace of another root.
   int late_cgroup = -1;
   int ours = -1, theirs = -1;  ///< the pair between launcher and init
+  bool enters_cgroup = false;  ///< the clone could not
+  uint64_t unshares = 0;       ///< ... and this comes after it
   bool has_broker = false;
   long broker = 0;
 };
@@ -171,8 +173,25 @@ long clone_init(Launch& launch, int* pidfd) {
     args.flags |= kCloneIntoCgroup;
     args.cgroup = static_cast<uint64_t>(kFirstSlot + header.cgroup_slot);
   }
-  const long pid = call(__NR_clone3, &args, sizeof args);
+  long pid = clone_process(args);
+  if (is_hidden(pid) && (args.flags & kCloneIntoCgroup) != 0) {
+    // The namespace is rooted where the process is when it is made, so that waits too.
+    launch.enters_cgroup = true;
+    launch.unshares = args.flags & kCloneNewCgroup;
+    args.flags &= ~(kCloneIntoCgroup | kCloneNewCgroup);
+    pid = clone_process(args);
+  }
   return must(launch.ctx, pid, "clone3");
+}
+
+/// What CLONE_INTO_CGROUP would have done; nobody else lives in the new process' pid namespace yet.
+void enter_cgroup(const Launch& launch) {
+  Context& ctx = launch.ctx;
+  const int directory = kFirstSlot + ctx.plan.header->cgroup_slot;
+  const int file = static_cast<int>(must(ctx, open_at(directory, "cgroup.procs", kOWronly), "open cgroup.procs"));
+  must(ctx, write_fd(file, "0", 1), "write cgroup.procs");
+  close_fd(file);
+  if (launch.unshares != 0) must(ctx, call(__NR_unshare, launch.unshares), "unshare");
 }
 
 [[noreturn]] void start_init(Launch& launch) {
@@ -180,6 +199,7 @@ long clone_init(Launch& launch, int* pidfd) {
   ctx.launcher = launch.theirs;
   ctx.awaits_born = true;
   close_fd(launch.ours);
+  if (launch.enters_cgroup) enter_cgroup(launch);
   if (ctx.plan.header->cgroup_slot != kNoSlot) close_fd(kFirstSlot + ctx.plan.header->cgroup_slot);
   if (launch.late_cgroup >= 0) {
     must(ctx, set_namespace(launch.late_cgroup, kCloneNewCgroup), "setns to the cgroup namespace");
@@ -248,8 +268,8 @@ void run_launcher(Context& ctx) {
   open_own_plan(ctx);
   const Header& header = *ctx.plan.header;
   const unsigned end = static_cast<unsigned>(kFirstSlot) + header.slot_count;
-  must(ctx, close_range(end, ~0u, 0), "close_range");
-  must(ctx, close_range(3, ~0u, kCloseRangeCloexec), "close_range");
+  must(ctx, close_all_from(end, 0), "close_range");
+  must(ctx, close_all_from(3, kCloseRangeCloexec), "close_range");
   find_start_fds(ctx);
   ctx.inherited_umask = static_cast<unsigned>(call(__NR_umask, 0));
   ctx.in_user_ns = (header.clone_flags & kCloneNewUser) != 0;

@@ -107,7 +107,10 @@ long open_resolved(int dir, const char* path, int flags, uint64_t resolve) {
 }
 
 long open_in_root(Context& ctx, const char* path, int flags, uint64_t more_resolve) {
-  return open_resolved(root_fd(ctx), path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | more_resolve);
+  const long fd = open_resolved(root_fd(ctx), path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | more_resolve);
+  // Nothing else keeps a path inside.
+  if (fd == -kENOSYS) die(ctx, kENOSYS, "openat2");
+  return fd;
 }
 
 long make_in_root(Context& ctx, const char* path, Make what, unsigned mode, bool* created) {

@@ -1,14 +1,71 @@
-// Children of our own: brokers, hooks, holders of a user namespace.
+// Children of our own: brokers, hooks, holders of a user namespace. And what to do where clone3 or close_range is
+// hidden: by the seccomp filter of a container in which gantry runs, since every supported kernel has them.
 #include "sys/init/context.h"
 
 namespace gantry::init {
+namespace {
+
+constexpr int kFSetfd = 2, kFdCloexec = 1;
+
+long close_one(unsigned fd, unsigned flags) {
+  return (flags & kCloseRangeCloexec) != 0 ? call(__NR_fcntl, fd, kFSetfd, kFdCloexec) : close_fd(fd);
+}
+
+/// -1 for "." and "..".
+long number_of(const char* name) {
+  long number = 0;
+  for (; *name != '\0'; ++name) {
+    if (*name < '0' || *name > '9') return -1;
+    number = number * 10 + (*name - '0');
+  }
+  return number;
+}
+
+}  // namespace
+
+long clone_process(const CloneArgs& args) {
+  const long pid = call(__NR_clone3, &args, sizeof args);
+  if (!is_hidden(pid)) return pid;
+  // CLONE_CLEAR_SIGHAND does not fit and is not needed: we have no handlers.
+  constexpr uint64_t kOldFlags = 0xffffffff;
+  if ((args.flags & ~(kOldFlags | kCloneClearSighand)) != 0) return pid;
+  return call(__NR_clone, (args.flags & kOldFlags) | args.exit_signal, 0, args.pidfd, 0, 0);
+}
+
+long close_all_from(unsigned first, unsigned flags) {
+  const long done = close_range(first, ~0u, flags);
+  if (!is_hidden(done)) return done;
+  const long list = open_at(kAtFdcwd, "/proc/self/fd", kORdonly | kODirectory);
+  if (list < 0) return done;
+  alignas(Dirent64) char entries[2048];
+  long size;
+  while ((size = call(__NR_getdents64, list, entries, sizeof entries)) > 0) {
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const Dirent64*>(entries + at);
+      const long fd = number_of(entry->name);
+      if (fd >= static_cast<long>(first) && fd != list) close_one(static_cast<unsigned>(fd), flags);
+      at += entry->reclen;
+    }
+  }
+  close_fd(list);
+  return size;
+}
+
+long close_all_on_exec(unsigned first) {
+  const long done = close_range(first, ~0u, kCloseRangeCloexec);
+  if (!is_hidden(done)) return done;
+  // /proc may be the container's by now. Everything is close-on-exec from birth; this is the second lock.
+  constexpr unsigned kMost = 1024;
+  for (unsigned fd = first; fd < kMost; ++fd) close_one(fd, kCloseRangeCloexec);
+  return 0;
+}
 
 long fork_child(uint64_t flags, int* pidfd) {
   CloneArgs args = {};
   args.flags = flags | (pidfd != nullptr ? kClonePidfd : 0);
   args.pidfd = reinterpret_cast<uint64_t>(pidfd);
   args.exit_signal = kSigchld;
-  return call(__NR_clone3, &args, sizeof args);
+  return clone_process(args);
 }
 
 int reap(long pid) {

@@ -111,7 +111,7 @@ void place_fds(Context& ctx) {
     const int first = kFirstSlot + static_cast<int>(place->n[0]);
     for (int i = 0; i < count; ++i) must(ctx, duplicate_to(first + i, kSyncFd + i, 0), "dup3");
   }
-  must(ctx, close_range(static_cast<unsigned>(kSyncFd + count), ~0u, kCloseRangeCloexec), "close_range");
+  must(ctx, close_all_on_exec(static_cast<unsigned>(kSyncFd + count)), "close_range");
 }
 
 }  // namespace

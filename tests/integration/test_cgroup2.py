@@ -1,10 +1,11 @@
 """A host with cgroup2 only: all verbs, device rules by eBPF, unified, delegation (CG, RS, MT-16, EX-23)."""
 import json
 import os
+import sys
 
 import pytest
 
-from lib import host
+from lib import host, outer_filter
 from lib.cgroups import MIB, V1, memberships
 from lib.marks import OLD, differs_from
 
@@ -53,6 +54,16 @@ def test_v2_cgroup_namespace(v2, bundle):
     assert "0::/" in seen["cgroup"]
     lines = [line for line in seen["mounts"] if line.split()[4] == "/sys/fs/cgroup"]
     assert " - cgroup2 " in lines[-1] and "ro" in lines[-1].split()[5].split(",")
+
+
+def test_v2_without_clone3_the_process_joins_by_itself(v2, bundle):
+    """There is no CLONE_INTO_CGROUP then; the cgroup namespace must still have its root there."""
+    hidden = v2.in_view([*v2.prefix, sys.executable, outer_filter.__file__, "clone3", "ENOSYS"])
+    b = bundle().namespace("cgroup")
+    pid = hidden.idle(b)
+    assert memberships(pid)[""] == b.linux["cgroupsPath"]
+    assert "0::/" in hidden.exec_probe(b)["cgroup"]
+    assert "0::/" in hidden.probe(bundle().namespace("cgroup").user_namespace())["cgroup"]
 
 
 def test_v2_mount_without_namespace_shows_the_own_cgroup(v2, bundle):
