@@ -304,6 +304,31 @@ Result<const Fd*> init_image() {
   return &image().fd;
 }
 
+Result<> reserve_init_image(int least) {
+  GANTRY_TRY(init_image());
+  Fd& fd = image().fd;
+  if (fd.get() >= least) return {};
+  Fd moved(::fcntl(fd.get(), F_DUPFD_CLOEXEC, least));
+  if (!moved) return fail_errno(errno, "gantry-init: descriptors");
+  fd = std::move(moved);
+  return {};
+}
+
+Error exec_init(const char* job, int image_at) {
+  const char* const argv[] = {kName, job, nullptr};
+  const char* const envp[] = {nullptr};
+  for (;;) {
+    if (Result<const Fd*> made = init_image(); !made) return std::move(made).error();
+    const int from = image().fd.get();
+    const int placed = from == image_at ? ::fcntl(from, F_SETFD, 0) : ::dup2(from, image_at);
+    if (placed < 0) return Error{"gantry-init: descriptors", errno};
+    ::syscall(SYS_execveat, image_at, "", argv, envp, AT_EMPTY_PATH);
+    const int err = errno;
+    if (image().on_tmpfs || !is_refusal(err)) return std::move(fail_errno(err, "start of gantry-init")).error();
+    if (Result<> other = use_tmpfs(); !other) return std::move(other).error();
+  }
+}
+
 void DepartureEnd::operator()(Departure* departure) const {
   await_departure(*departure);
   delete departure;

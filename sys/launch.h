@@ -17,6 +17,13 @@ namespace gantry::sys {
 /// /proc/PID/exe of a container shows is never a file of the host (CVE-2019-5736). Main thread only.
 Result<const Fd*> init_image();
 
+/// Makes the image and gives it a number of at least `least`, so that lower ones can be arranged for exec_init().
+Result<> reserve_init_image(int least);
+
+/// Replaces this process by "gantry-init JOB", without an environment; the image is then open as number `image_at`.
+/// Returns only on failure.
+Error exec_init(const char* job, int image_at);
+
 /// What a launcher is started with; all are numbers in the caller, borrowed. In the launcher they become 0-2, 3 (sync),
 /// 4 (plan), 5... (slots), as sys/init/plan.h says.
 struct SpawnFds {

@@ -1,7 +1,9 @@
 #include "sys/proc.h"
 
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -50,6 +52,22 @@ Result<Fd> pidfd_getfd(const Fd& pidfd, int number) {
   Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
   if (!fd) return fail_errno(errno, "pidfd_getfd");
   return fd;
+}
+
+std::optional<PidfdExit> pidfd_exit(int pidfd) {
+  // struct pidfd_info of Linux 6.15; the headers of Debian 12 do not have it.
+  struct Info {
+    uint64_t mask, cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+  };
+  static_assert(sizeof(Info) == 64);
+  constexpr uint64_t kExit = 1u << 3;
+  Info info{};
+  info.mask = kExit;
+  if (::ioctl(pidfd, _IOWR(0xFF, 11, Info), &info) < 0 || (info.mask & kExit) == 0) return std::nullopt;
+  if (WIFSIGNALED(info.exit_code)) return PidfdExit{0, WTERMSIG(info.exit_code)};
+  return PidfdExit{WEXITSTATUS(info.exit_code), 0};
 }
 
 bool runs_init_image(pid_t pid) {

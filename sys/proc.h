@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,6 +34,15 @@ Result<> pidfd_signal(const Fd& pidfd, int signo);
 
 /// pidfd_getfd(2): a copy of the process' fd number `number` (5.6, ptrace permission).
 Result<Fd> pidfd_getfd(const Fd& pidfd, int number);
+
+/// How a process ended.
+struct PidfdExit {
+  int code = 0, signal = 0;
+};
+
+/// The end of a process that somebody has reaped, as its pidfd remembers it (PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux
+/// 6.15). nullopt: not ended, not reaped yet, or the kernel does not keep it.
+std::optional<PidfdExit> pidfd_exit(int pidfd);
 
 /// Whether /proc/PID/exe is the sealed gantry-init: the process has not yet executed the container's program.
 bool runs_init_image(pid_t pid);

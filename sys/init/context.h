@@ -178,6 +178,9 @@ void become_namespace_root(Context& ctx);
 /// Job "launch".
 [[noreturn]] void run_launcher(Context& ctx);
 
+/// Job "keeper" (keeper.h).
+[[noreturn]] void run_keeper();
+
 /// Stays until init hangs up on `socket`, and `answers` its requests for mounts; when the engine hangs up first, init
 /// (unless `init_pidfd` is -1) is killed.
 void serve_init(Context& ctx, int socket, int init_pidfd, bool answers);

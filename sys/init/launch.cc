@@ -1,6 +1,7 @@
 // Job "launch": in the host's namespaces, joins what is given by path or pidfd, clones init as its own sibling
 // (CLONE_PARENT) and stays for path work until init is ready.
 #include "sys/init/context.h"
+#include "sys/init/message.h"
 
 namespace gantry::init {
 namespace {
@@ -139,7 +140,6 @@ void fork_broker(Launch& launch) {
 }
 
 void open_pair(Launch& launch) {
-  constexpr int kAfUnix = 1, kSockSeqpacket = 5, kSockCloexec = 02000000;
   int ends[2];
   must(launch.ctx, call(__NR_socketpair, kAfUnix, kSockSeqpacket | kSockCloexec, 0, ends), "socketpair");
   launch.ours = ends[0];

@@ -155,12 +155,18 @@ void run_steps(Context& ctx) {
 
 namespace {
 
-[[noreturn]] __attribute__((no_stack_protector)) void start(long argc, const char** argv, const long* auxiliary) {
-  seed_guard(auxiliary);
-  if (argc != 2 || !same_text(argv[1], "launch")) exit_now(2);
+/// A frame of its own: the context is large, and a keeper lives for long.
+[[noreturn]] __attribute__((noinline)) void launch() {
   Context ctx;
   reset_context(ctx);
   run_launcher(ctx);
+}
+
+[[noreturn]] __attribute__((no_stack_protector)) void start(long argc, const char** argv, const long* auxiliary) {
+  seed_guard(auxiliary);
+  if (argc == 2 && same_text(argv[1], "launch")) launch();
+  if (argc == 2 && same_text(argv[1], "keeper")) run_keeper();
+  exit_now(2);
 }
 
 }  // namespace

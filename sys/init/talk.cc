@@ -1,36 +1,9 @@
 // Frames over SOCK_SEQPACKET: with the engine, and between init and its launcher.
 #include "sys/init/context.h"
+#include "sys/init/message.h"
 
 namespace gantry::init {
-namespace {
-
-constexpr int kSolSocket = 1, kScmRights = 1;
-constexpr int kMsgNosignal = 0x4000, kMsgCmsgCloexec = 0x40000000, kMsgTrunc = 0x20, kMsgCtrunc = 8;
-
-struct IoVec {
-  void* base;
-  size_t size;
-};
-struct MsgHeader {
-  void* name;
-  int name_length;
-  IoVec* parts;
-  size_t part_count;
-  void* control;
-  size_t control_size;
-  int flags;
-};
-struct ControlHeader {
-  size_t length;
-  int level, type;
-};
-template <unsigned N>
-struct Control {
-  ControlHeader head;
-  int fds[N];
-};
-
-long send_parts(int socket, const void* data, size_t size, const int* fds, unsigned count) {
+long send_parts(int socket, const void* data, size_t size, const int* fds, unsigned count, int flags) {
   IoVec part{const_cast<void*>(data), size};
   Control<1> control{{sizeof(ControlHeader) + sizeof(int), kSolSocket, kScmRights}, {count > 0 ? fds[0] : -1}};
   MsgHeader message{nullptr, 0, &part, 1, nullptr, 0, 0};
@@ -39,12 +12,10 @@ long send_parts(int socket, const void* data, size_t size, const int* fds, unsig
     message.control_size = sizeof control;
   }
   for (;;) {
-    const long sent = call(__NR_sendmsg, socket, &message, kMsgNosignal);
+    const long sent = call(__NR_sendmsg, socket, &message, kMsgNosignal | flags);
     if (sent != -kEINTR) return sent < 0 ? sent : 0;
   }
 }
-
-}  // namespace
 
 Frame make_frame(Tag tag, uint32_t step, uint64_t arg) {
   Frame frame;
@@ -82,11 +53,8 @@ long receive_frame(int socket, Received& out) {
   }
   out.fd_count = 0;
   if (got <= 0) return got;
-  if (message.control_size >= sizeof(ControlHeader) && control.head.type == kScmRights &&
-      control.head.level == kSolSocket) {
-    out.fd_count = static_cast<unsigned>((control.head.length - sizeof(ControlHeader)) / sizeof(int));
-    for (unsigned i = 0; i < out.fd_count; ++i) out.fds[i] = control.fds[i];
-  }
+  out.fd_count = received_fds(message, control);
+  for (unsigned i = 0; i < out.fd_count; ++i) out.fds[i] = control.fds[i];
   const bool whole = (message.flags & (kMsgTrunc | kMsgCtrunc)) == 0;
   return whole && check_frame(&out.frame, static_cast<size_t>(got)) == nullptr ? 1 : -kEINVAL;
 }

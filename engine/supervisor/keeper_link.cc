@@ -1,0 +1,268 @@
+#include "engine/supervisor/keeper_link.h"
+
+#include <poll.h>
+
+#include <csignal>
+
+#include "engine/log.h"
+#include "io/stream.h"
+#include "io/watch.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+using init::KeeperFrame;
+using init::KeeperTag;
+
+constexpr int64_t kAnswerMs = 10'000;
+/// Between the end of a process and the keeper's word about it.
+constexpr int64_t kGraceMs = 3'000;
+
+KeeperFrame make_frame(KeeperTag tag) {
+  KeeperFrame frame{};
+  frame.magic = init::kKeeperFrameMagic;
+  frame.tag = tag;
+  return frame;
+}
+
+bool is_dead(int pidfd) {
+  pollfd polled{pidfd, POLLIN, 0};
+  return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLNVAL) == 0;
+}
+
+Error unknown_end(pid_t pid) {
+  return Error{cat("process ", pid, " has ended, but nobody saw how"), ECHILD};
+}
+
+}  // namespace
+
+// -- listening
+// ---------------------------------------------------------------------------------------------------------
+
+io::Task<Result<>> KeeperLink::listen() {
+  const io::Deadline never = io::Deadline::never();
+  for (;;) {
+    KeeperFrame frame{};
+    std::vector<sys::Fd> fds;
+    const std::span<std::byte> buffer = std::as_writable_bytes(std::span(&frame, 1));
+    Result<size_t> got = co_await io::recv_msg(loop_, socket_.get(), buffer, fds, never);
+    if (!got && io::is_cancelled(got.error())) co_return Result<>();
+    Result<> taken = fail("the keeper is gone");
+    if (!got && got.error().sys_errno == EMFILE) continue;  // a lost pidfd: that request times out
+    if (!got) {
+      taken = forward(std::move(got), "the keeper is gone");
+    } else if (*got > 0) {
+      const char* const wrong = init::check_keeper_frame(&frame, *got);
+      taken = wrong != nullptr ? Result<>(fail(cat("the keeper says what cannot be understood: ", wrong)))
+                               : take(frame, std::move(fds));
+    }
+    if (taken) continue;
+    give_up(taken.error());
+    co_return taken;
+  }
+}
+
+Result<> KeeperLink::take(const KeeperFrame& frame, std::vector<sys::Fd> fds) {
+  if (frame.tag == KeeperTag::kExited) {
+    take_exit(frame);
+    return {};
+  }
+  if (frame.tag == KeeperTag::kRefused) log_warning(cat("the keeper refuses a frame: ", errno_text(frame.err)));
+  const auto asked = asked_.find(frame.serial);
+  if (asked == asked_.end()) {
+    // Nobody waits any more: whatever was started must not stay.
+    if (frame.tag == KeeperTag::kSpawned && fds.size() == 1) (void)sys::pidfd_signal(fds.front(), SIGKILL);
+    return {};
+  }
+  if (frame.tag == KeeperTag::kSpawned && frame.err == 0) forget(frame.pid);
+  asked->second->answer = frame;
+  asked->second->fds = std::move(fds);
+  asked->second->answered.set();
+  return {};
+}
+
+void KeeperLink::take_exit(const KeeperFrame& frame) {
+  KeeperExit exit;
+  exit.slot = frame.slot;
+  exit.pid = frame.pid;
+  exit.time_ns = frame.time;
+  if ((frame.flags & init::kExitUnknown) == 0) exit.status = ExitStatus{frame.code, frame.signal};
+  if (const auto found = waiting_.find(exit.pid); found != waiting_.end()) {
+    Waiting& waiting = *found->second;
+    waiting.status = exit.status ? Result<ExitStatus>(*exit.status) : std::unexpected(unknown_end(exit.pid));
+    waiting.ended.set();
+    waiting_.erase(found);
+  } else {
+    remember(exit.pid, exit.status);
+  }
+  if (observer_ != nullptr) observer_->process_exited(exit);
+}
+
+void KeeperLink::remember(pid_t pid, std::optional<ExitStatus> status) {
+  early_.insert_or_assign(pid, status);
+  early_order_.push_back(pid);
+  while (early_order_.size() > kMaxEarly) {
+    early_.erase(early_order_.front());
+    early_order_.pop_front();
+  }
+}
+
+void KeeperLink::give_up(const Error& why) {
+  broken_ = why;
+  for (auto& [serial, asked] : asked_) {
+    asked->broken = why;
+    asked->answered.set();
+  }
+  for (auto& [pid, waiting] : waiting_) {
+    waiting->status = std::unexpected(why);
+    waiting->ended.set();
+  }
+  waiting_.clear();
+  gone_.set();
+}
+
+// -- asking
+// ------------------------------------------------------------------------------------------------------------
+
+io::Task<Result<>> KeeperLink::send(KeeperFrame frame, std::vector<int> fds) {
+  if (broken_) co_return std::unexpected(*broken_);
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(&frame, 1));
+  const std::span<const int> passed(fds);
+  const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
+  Result<> sent = co_await io::send_msg(loop_, socket_.get(), bytes, passed, deadline);
+  if (!sent) co_return forward(std::move(sent), "keeper");
+  co_return Result<>();
+}
+
+io::Task<Result<>> KeeperLink::ask(Asked& asked, KeeperFrame frame, std::vector<int> fds) {
+  frame.serial = ++serial_ != 0 ? serial_ : ++serial_;
+  asked_.emplace(frame.serial, &asked);
+  const uint32_t serial = frame.serial;
+  Result<> sent = co_await send(frame, std::move(fds));
+  io::Wake wake = io::Wake::kReady;
+  if (sent) {
+    const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
+    wake = co_await asked.answered.wait(deadline);
+  }
+  asked_.erase(serial);
+  if (!sent) co_return sent;
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for the keeper");
+  if (asked.broken) co_return std::unexpected(*asked.broken);
+  co_return Result<>();
+}
+
+io::Task<Result<sys::Child>> KeeperLink::ask_spawn(const sys::SpawnFds& fds) {
+  KeeperFrame frame = make_frame(KeeperTag::kSpawn);
+  std::vector<int> numbers(fds.stdio.begin(), fds.stdio.end());
+  numbers.push_back(fds.plan);
+  if (fds.sync >= 0) {
+    frame.flags |= init::kSpawnSync;
+    numbers.push_back(fds.sync);
+  }
+  if (fds.cgroup >= 0) {
+    frame.flags |= init::kSpawnInCgroup;
+    numbers.push_back(fds.cgroup);
+  }
+  numbers.insert(numbers.end(), fds.slots.begin(), fds.slots.end());
+  for (const int fd : numbers)
+    if (fd < 0) co_return fail_errno(EBADF, "start of gantry-init");
+  Asked asked(loop_);
+  Result<> done = co_await ask(asked, frame, std::move(numbers));
+  if (!done) co_return forward(std::move(done));
+  const KeeperFrame& answer = asked.answer;
+  if (answer.err != 0) co_return fail_errno(answer.err, "keeper: start of gantry-init");
+  if (answer.tag != KeeperTag::kSpawned || asked.fds.size() != 1) co_return fail("the keeper's answer has no pidfd");
+  co_return sys::Child{answer.pid, std::move(asked.fds.front()), (answer.flags & init::kSpawnInCgroup) != 0};
+}
+
+/// Shielded: between request and answer there may be a process, and somebody must know it.
+io::Task<Result<sys::Child>> KeeperLink::spawn(const sys::SpawnFds& fds) {
+  io::Task<Result<sys::Child>> asking = ask_spawn(fds);
+  Result<sys::Child> child = co_await io::shield(std::move(asking));
+  co_return child;
+}
+
+io::Task<Result<>> KeeperLink::ask_plain(KeeperFrame frame, std::vector<int> fds, std::string what) {
+  Asked asked(loop_);
+  Result<> done = co_await ask(asked, frame, std::move(fds));
+  if (!done) co_return done;
+  if (asked.answer.err != 0) co_return fail_errno(asked.answer.err, what);
+  co_return Result<>();
+}
+
+io::Task<Result<>> KeeperLink::hold(KeeperHold request) {
+  KeeperFrame frame = make_frame(KeeperTag::kHold);
+  frame.slot = request.slot;
+  frame.kind = request.kind;
+  frame.owner = request.owner;
+  frame.pid = request.pid;
+  std::vector<int> numbers;
+  for (uint32_t i = 0; i < init::kKeeperFds; ++i) {
+    if (request.fds[i] < 0) continue;
+    frame.mask |= 1u << i;
+    numbers.push_back(request.fds[i]);
+  }
+  io::Task<Result<>> asking = ask_plain(frame, std::move(numbers), cat("keeper: hold in slot ", request.slot));
+  Result<> done = co_await io::shield(std::move(asking));
+  co_return done;
+}
+
+io::Task<Result<>> KeeperLink::release(uint32_t slot) {
+  KeeperFrame frame = make_frame(KeeperTag::kRelease);
+  frame.slot = slot;
+  io::Task<Result<>> asking = ask_plain(frame, std::vector<int>(), cat("keeper: release of slot ", slot));
+  Result<> done = co_await io::shield(std::move(asking));
+  co_return done;
+}
+
+io::Task<Result<>> KeeperLink::notify(init::KeeperNotify what) {
+  KeeperFrame frame = make_frame(KeeperTag::kNotify);
+  frame.kind = static_cast<uint32_t>(what);
+  Result<> sent = co_await send(frame, std::vector<int>());
+  co_return sent;
+}
+
+io::Task<Result<>> KeeperLink::leave() {
+  Result<> sent = co_await send(make_frame(KeeperTag::kLeave), std::vector<int>());
+  co_return sent;
+}
+
+// -- exits
+// -------------------------------------------------------------------------------------------------------------
+
+io::Task<Result<ExitStatus>> KeeperLink::wait(pid_t pid, io::Deadline deadline) {
+  if (const auto early = early_.find(pid); early != early_.end()) {
+    const std::optional<ExitStatus> status = early->second;
+    early_.erase(early);
+    if (!status) co_return std::unexpected(unknown_end(pid));
+    co_return *status;
+  }
+  if (broken_) co_return std::unexpected(*broken_);
+  Waiting waiting(loop_);
+  if (!waiting_.emplace(pid, &waiting).second) co_return fail(cat("two wait for the exit of ", pid));
+  const io::Wake wake = co_await waiting.ended.wait(deadline);
+  const auto mine = waiting_.find(pid);
+  if (mine != waiting_.end() && mine->second == &waiting) waiting_.erase(mine);
+  // An exit that came in the same turn as the end of the wait is not lost.
+  if (wake != io::Wake::kReady && !waiting.ended.is_set()) co_return io::fail_wake(wake, "waiting for a process");
+  co_return std::move(waiting.status);
+}
+
+io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
+  const bool dead = is_dead(pidfd);
+  // What is remembered under the number of a living process belongs to another one.
+  if (!dead) link_.forget(pid);
+  const io::Deadline patience = dead ? io::Deadline::in_ms(kGraceMs) : io::Deadline::never();
+  const io::Deadline until = deadline.or_sooner(patience);
+  Result<ExitStatus> told = co_await link_.wait(pid, until);
+  if (told || io::is_cancelled(told.error())) co_return told;
+  if (!dead && !link_.gone().is_set()) co_return told;  // the caller's deadline
+  const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");
+  if (const auto kept = sys::pidfd_exit(pidfd)) co_return ExitStatus{kept->code, kept->signal};
+  co_return std::unexpected(unknown_end(pid));
+}
+
+}  // namespace gantry

@@ -1,0 +1,464 @@
+// Job "keeper": the loop. One event at a time, nothing that could block, no timer unless a supervisor is to be started
+// again later. What is legal and what is told is decided in keeper_table.cc.
+#include "sys/init/context.h"
+#include "sys/init/keeper_parts.h"
+#include "sys/init/message.h"
+
+namespace gantry::init {
+namespace {
+
+constexpr int kPrSetDumpable = 4, kPrSetName = 15, kPrSetChildSubreaper = 36;
+constexpr int kSigHup = 1, kSigInt = 2, kSigUsr1 = 10, kSigUsr2 = 12, kSigTerm = 15;
+constexpr int kWaitAll = 0, kWaitPid = 1, kWaitPidfd = 3;
+constexpr int kNoHang = 1, kExited = 4, kNoWait = 0x01000000, kAnyClone = 0x40000000;
+constexpr int kDupFd = 0, kRlimitNofile = 7, kClockRealtime = 0, kClockMonotonic = 1;
+constexpr int kPollOut = 4, kEmfile = 24, kEproto = 71;
+constexpr int kRequestsPerTurn = 16, kRequestsAtEnd = 4096;
+constexpr unsigned kMaxFds = 253;  // SCM_MAX_FD
+
+/// siginfo_t as waitid(2) fills it on 64-bit systems.
+struct WaitInfo {
+  int signo, err, code, pad;
+  int pid;
+  unsigned uid;
+  int status;
+  char rest[128 - 28];
+};
+static_assert(sizeof(WaitInfo) == 128);
+
+/// signalfd_siginfo.
+struct SignalInfo {
+  uint32_t signo;
+  int32_t err, code;
+  char rest[128 - 12];
+};
+static_assert(sizeof(SignalInfo) == 128);
+
+struct Keeper {
+  int signals;
+  int link;        ///< our end of the conversation, -1: none
+  int supervisor;  ///< 0: none
+  int64_t started;
+  int64_t restart_at;  ///< CLOCK_MONOTONIC, 0: not planned
+  unsigned backoff;
+  bool leaving, wants_room;
+  bool notifies;  ///< kKeeperNotifyFd is there
+  FileLimit files;
+  bool has_answer;  ///< no request is read until its predecessor is answered
+  int answer_fd;
+  KeeperFrame answer;
+  KeeperCore core;
+};
+
+constinit Keeper keeper = {};
+
+int64_t now(int clock) {
+  Timespec time = {};
+  call(__NR_clock_gettime, clock, &time);
+  return time.sec * 1'000'000'000 + time.nsec;
+}
+
+void close_all(const int* fds, unsigned count) {
+  for (unsigned i = 0; i < count; ++i)
+    if (fds[i] >= 0) close_fd(fds[i]);
+}
+
+// -- talking
+// -----------------------------------------------------------------------------------------------------------
+
+void drop_answer() {
+  if (keeper.has_answer && keeper.answer_fd >= 0) close_fd(keeper.answer_fd);
+  keeper.has_answer = false;
+}
+
+void hang_up() {
+  if (keeper.link >= 0) close_fd(keeper.link);
+  keeper.link = -1;
+  drop_answer();
+  keeper.wants_room = false;
+  keeper.core.unheard();
+}
+
+/// False: no room now, or nobody there any more.
+bool send_one(const KeeperFrame& frame, int fd) {
+  const long sent = send_parts(keeper.link, &frame, sizeof frame, &fd, fd >= 0 ? 1 : 0, kMsgDontwait);
+  if (sent >= 0) return true;
+  // ETOOMANYREFS and ENOMEM pass, too: whoever reads makes room.
+  keeper.wants_room = true;
+  if (sent == -32 /* EPIPE */ || sent == -104 /* ECONNRESET */) hang_up();
+  return false;
+}
+
+void flush() {
+  keeper.wants_room = false;
+  if (keeper.link < 0) return;
+  if (keeper.has_answer) {
+    if (!send_one(keeper.answer, keeper.answer_fd)) return;
+    drop_answer();
+  }
+  KeeperFrame exit;
+  while (keeper.core.next_exit(exit)) {
+    if (!send_one(exit, -1)) return;
+    keeper.core.told(exit);
+  }
+}
+
+KeeperFrame& answer(KeeperTag tag, const KeeperFrame& request, int err) {
+  keeper.has_answer = true;
+  keeper.answer_fd = -1;
+  keeper.answer = {};
+  keeper.answer.magic = kKeeperFrameMagic;
+  keeper.answer.tag = tag;
+  keeper.answer.serial = request.serial;
+  keeper.answer.slot = request.slot;
+  keeper.answer.err = err;
+  return keeper.answer;
+}
+
+struct Request {
+  KeeperFrame frame;
+  int fds[kMaxFds];
+  unsigned count;
+};
+
+enum class Got { kNothing, kEnd, kRequest, kGarbage, kNoRoom };
+
+Got receive(Request& out) {
+  IoVec part{&out.frame, sizeof out.frame};
+  Control<kMaxFds> control;
+  control.head.length = 0;
+  MsgHeader message{nullptr, 0, &part, 1, &control, sizeof control, 0};
+  out.frame = {};
+  out.count = 0;
+  long got;
+  do {
+    got = call(__NR_recvmsg, keeper.link, &message, kMsgCmsgCloexec | kMsgDontwait);
+  } while (got == -kEINTR);
+  if (got == -kEAGAIN || got == -kENOMEM) return Got::kNothing;
+  if (got < 0) return Got::kEnd;
+  out.count = received_fds(message, control);
+  for (unsigned i = 0; i < out.count; ++i) out.fds[i] = control.fds[i];
+  if (got == 0) {
+    // An empty datagram looks like the end.
+    PollFd end{keeper.link, 0, 0};
+    const Timespec at_once = {};
+    poll_fds(&end, 1, &at_once);
+    if ((end.revents & (kPollHup | kPollErr)) != 0 && out.count == 0) return Got::kEnd;
+    return Got::kGarbage;
+  }
+  if ((message.flags & kMsgTrunc) != 0) return Got::kGarbage;
+  if (check_keeper_frame(&out.frame, static_cast<size_t>(got)) != nullptr) return Got::kGarbage;
+  return (message.flags & kMsgCtrunc) != 0 ? Got::kNoRoom : Got::kRequest;
+}
+
+// -- requests
+// ----------------------------------------------------------------------------------------------------------
+
+void do_spawn(Request& request) {
+  LauncherRequest wanted;
+  wanted.fds = request.fds;
+  wanted.count = request.count;
+  wanted.has_sync = (request.frame.flags & kSpawnSync) != 0;
+  wanted.has_cgroup = (request.frame.flags & kSpawnInCgroup) != 0;
+  wanted.files = keeper.files;
+  LauncherStarted child;
+  const long done = start_launcher(wanted, child);
+  KeeperFrame& reply = answer(KeeperTag::kSpawned, request.frame, static_cast<int>(-done));
+  if (done < 0) return;
+  reply.pid = child.pid;
+  reply.flags = child.in_cgroup ? kSpawnInCgroup : 0;
+  keeper.answer_fd = child.pidfd;
+}
+
+/// ECHILD says that it is not ours, or not any more.
+bool is_child(int type, int id) {
+  WaitInfo info;
+  return call(__NR_waitid, type, id, &info, kExited | kNoHang | kNoWait | kAnyClone, nullptr) == 0;
+}
+
+Fate fate_of(int pid, int pidfd) {
+  if (pidfd < 0) {
+    if (is_child(kWaitPid, pid)) return Fate::kChild;
+    return call(__NR_kill, pid, 0) == -kESRCH ? Fate::kGone : Fate::kStranger;
+  }
+  if (is_child(kWaitPidfd, pidfd)) return Fate::kChild;
+  PollFd dead{pidfd, kPollIn, 0};
+  const Timespec at_once = {};
+  return poll_fds(&dead, 1, &at_once) == 1 ? Fate::kGone : Fate::kStranger;
+}
+
+/// Gives each received descriptor a held number, by position. Negative errno: none has one.
+long take_numbers(const Request& request, int32_t (&held)[kKeeperFds]) {
+  unsigned next = 0;
+  for (int32_t& fd : held) fd = -1;
+  for (uint32_t i = 0; i < kKeeperFds; ++i) {
+    if ((request.frame.mask & 1u << i) == 0) continue;
+    const long number = call(__NR_fcntl, request.fds[next++], kDupFd, kFirstHeld);
+    if (number < 0) {
+      close_all(held, kKeeperFds);
+      return number == -kEINVAL ? -kEmfile : number;  // EINVAL: the limit is below kFirstHeld
+    }
+    held[i] = static_cast<int32_t>(number);
+  }
+  return 0;
+}
+
+int do_hold(const Request& request) {
+  int32_t held[kKeeperFds], dropped[kKeeperFds];
+  if (const long taken = take_numbers(request, held); taken < 0) return static_cast<int>(-taken);
+  const KeeperSlot& slot = keeper.core.slot(request.frame.slot);
+  Fate fate = Fate::kChild;
+  if (keeper.core.names_anew(request.frame)) {
+    int pidfd = held[kHeldPidfd];
+    if (pidfd < 0 && slot.state != SlotState::kFree) pidfd = slot.fds[kHeldPidfd];
+    fate = fate_of(request.frame.pid, pidfd);
+  }
+  keeper.core.hold(request.frame, held, fate, dropped);
+  close_all(dropped, kKeeperFds);
+  return 0;
+}
+
+void do_release(uint32_t slot) {
+  int32_t dropped[kKeeperFds];
+  keeper.core.release(slot, dropped);
+  close_all(dropped, kKeeperFds);
+}
+
+void do_notify(uint32_t which) {
+  static const char* const texts[] = {"READY=1", "RELOADING=1\nMONOTONIC_USEC=", "STOPPING=1", "WATCHDOG=1"};
+  if (!keeper.notifies) return;
+  Text<64> text(texts[which]);
+  if (which == static_cast<uint32_t>(KeeperNotify::kReloading))
+    text.add_number(static_cast<uint64_t>(now(kClockMonotonic) / 1000));
+  send_parts(kKeeperNotifyFd, text.get(), text.size(), nullptr, 0, kMsgDontwait);
+}
+
+/// `alive`: there is somebody to answer and to start processes for.
+void obey(Request& request, bool alive) {
+  const KeeperVerdict verdict = keeper.core.judge(request.frame, request.count);
+  const KeeperFrame& frame = request.frame;
+  int err = verdict.err;
+  switch (verdict.action) {
+    case KeeperAction::kSpawn:
+      if (err == 0 && alive) return do_spawn(request);
+      answer(KeeperTag::kSpawned, frame, err);
+      break;
+    case KeeperAction::kHold:
+      if (err == 0) err = do_hold(request);
+      answer(KeeperTag::kHeld, frame, err);
+      break;
+    case KeeperAction::kRelease:
+      if (err == 0) do_release(frame.slot);
+      answer(KeeperTag::kHeld, frame, err);
+      break;
+    case KeeperAction::kNotify:
+      if (err != 0) break;
+      return do_notify(frame.kind);
+    case KeeperAction::kLeave:
+      if (err != 0) break;
+      keeper.leaving = true;
+      return;
+    case KeeperAction::kRefuse:
+      break;
+  }
+  if (!keeper.has_answer) answer(KeeperTag::kRefused, frame, err);
+}
+
+/// One request; false: there is none.
+bool serve(bool alive) {
+  Request request;
+  const Got got = receive(request);
+  if (got == Got::kNothing) return false;
+  if (got == Got::kEnd) {
+    if (alive) hang_up();
+    return false;
+  }
+  if (got == Got::kRequest) {
+    obey(request, alive);
+  } else if (got == Got::kNoRoom) {
+    const KeeperTag tag = request.frame.tag == KeeperTag::kSpawn  ? KeeperTag::kSpawned
+                          : request.frame.tag == KeeperTag::kHold ? KeeperTag::kHeld
+                                                                  : KeeperTag::kRefused;
+    answer(tag, request.frame, kEmfile);
+  } else {
+    request.frame = {};
+    answer(KeeperTag::kRefused, request.frame, kEproto);
+  }
+  close_all(request.fds, request.count);
+  return true;
+}
+
+// -- children
+// ----------------------------------------------------------------------------------------------------------
+
+void plan_restart() {
+  const int64_t at = now(kClockMonotonic);
+  keeper.backoff = keeper_backoff(keeper.backoff, at - keeper.started);
+  keeper.restart_at = at + int64_t{keeper.backoff} * 1'000'000;
+}
+
+void start_supervisor() {
+  int ends[2];
+  keeper.restart_at = 0;
+  keeper.started = now(kClockMonotonic);
+  keeper.core.starting();
+  if (call(__NR_socketpair, kAfUnix, kSockSeqpacket | kSockCloexec, 0, ends) < 0) return plan_restart();
+  const long pid = fork_child(0, nullptr);
+  if (pid == 0) become_supervisor(ends[1]);
+  close_fd(ends[1]);
+  if (pid < 0) {
+    close_fd(ends[0]);
+    return plan_restart();
+  }
+  keeper.link = ends[0];
+  keeper.supervisor = static_cast<int>(pid);
+  keeper.core.started(keeper.supervisor);
+}
+
+void supervisor_ended(const ExitNote& exit) {
+  // What it has sent counts, except that there is nobody any more to start something for.
+  drop_answer();
+  for (int i = 0; i < kRequestsAtEnd && keeper.link >= 0 && serve(false); ++i) drop_answer();
+  hang_up();
+  keeper.supervisor = 0;
+  if (keeper.leaving) exit_now(exit.signal != 0 ? 128 + exit.signal : exit.code);
+  keeper.core.ended(exit, true, now(kClockMonotonic));
+  plan_restart();
+}
+
+/// False: none has ended.
+bool reap_one(int type, int id) {
+  WaitInfo info;
+  info.pid = 0;
+  if (call(__NR_waitid, type, id, &info, kExited | kNoHang | kAnyClone, nullptr) < 0 || info.pid == 0) return false;
+  constexpr int kCldExited = 1;
+  const bool ended_itself = info.code == kCldExited;
+  const ExitNote exit{info.pid, ended_itself ? info.status : 0, ended_itself ? 0 : info.status, now(kClockRealtime)};
+  if (info.pid == keeper.supervisor) {
+    supervisor_ended(exit);
+  } else {
+    keeper.core.note(exit);
+  }
+  return true;
+}
+
+/// While too many exits wait to be told, children stay zombies: the kernel is the queue. The supervisor's own end is
+/// always seen.
+void reap_and_tell() {
+  if (keeper.supervisor != 0) reap_one(kWaitPid, keeper.supervisor);
+  for (bool more = true; more;) {
+    while (keeper.core.can_note() && (more = reap_one(kWaitAll, 0))) {
+    }
+    flush();
+    more = more && keeper.core.can_note();
+  }
+}
+
+/// What a terminal sends goes to the whole group.
+bool in_our_group(int pid) {
+  return call(__NR_getpgid, pid) == call(__NR_getpgid, 0);
+}
+
+void take_signals() {
+  SignalInfo info;
+  constexpr int kFromKernel = 0x80;
+  while (read_fd(keeper.signals, &info, sizeof info) == sizeof info) {
+    const auto signo = static_cast<int>(info.signo);
+    if (signo == kSigchld) continue;
+    if (keeper.supervisor == 0) {
+      if (signo == kSigTerm || signo == kSigInt) exit_now(0);
+    } else if (info.code != kFromKernel || !in_our_group(keeper.supervisor)) {
+      call(__NR_kill, keeper.supervisor, signo);
+    }
+  }
+}
+
+// -- the start
+// ---------------------------------------------------------------------------------------------------------
+
+[[noreturn]] void refuse(const char* why) {
+  Text<160> line("gantry-init keeper: ");
+  line.add(why).put('\n');
+  write_fd(2, line.get(), line.size());
+  exit_now(2);
+}
+
+void open_table() {
+  Stat object;
+  if (stat_fd(kKeeperTableFd, &object) < 0) refuse("no table");
+  const auto size = static_cast<size_t>(object.st_size);
+  constexpr int kReadWrite = 3, kShared = 1;
+  const long mapped = call(__NR_mmap, nullptr, size, kReadWrite, kShared, kKeeperTableFd, 0);
+  if (mapped < 0) refuse("the table cannot be mapped");
+  auto* const table = reinterpret_cast<KeeperTable*>(mapped);
+  if (const char* wrong = check_keeper_table(table, size)) refuse(wrong);
+  KeeperCore& core = keeper.core;
+  core.open(table, static_cast<int32_t>(call(__NR_getpid)));
+  for (uint32_t i = 0; i < core.used(); ++i)
+    if (const int32_t pid = core.adopted_pid(i)) core.adopt(i, is_child(kWaitPid, pid));
+}
+
+void read_limits() {
+  KeeperArgs args;
+  if (call(__NR_pread64, kKeeperArgsFd, &args, sizeof args, 0) != sizeof args || args.magic != kKeeperArgsMagic)
+    refuse("no arguments");
+  keeper.files = {args.nofile_soft, args.nofile_hard};
+  FileLimit own;
+  call(__NR_prlimit64, 0, kRlimitNofile, nullptr, &own);
+  own.soft = own.hard;
+  call(__NR_prlimit64, 0, kRlimitNofile, &own, nullptr);
+}
+
+void open_signals() {
+  const unsigned long all = ~0ul;
+  constexpr int kSetMask = 2, kNonblockCloexec = kONonblock | kOCloexec;
+  call(__NR_rt_sigprocmask, kSetMask, &all, nullptr, sizeof all);
+  // An ignored SIGCHLD would let children vanish without a status.
+  const unsigned long defaults[4] = {};
+  call(__NR_rt_sigaction, kSigchld, defaults, nullptr, sizeof(unsigned long));
+  unsigned long wanted = 0;
+  constexpr int kTaken[] = {kSigchld, kSigHup, kSigInt, kSigTerm, kSigUsr1, kSigUsr2};
+  for (const int signo : kTaken) wanted |= 1ul << (signo - 1);
+  const long fd = call(__NR_signalfd4, -1, &wanted, sizeof wanted, kNonblockCloexec);
+  if (fd < 0) refuse("no signalfd");
+  keeper.signals = static_cast<int>(fd);
+}
+
+void wait_for_events() {
+  const auto wanted = static_cast<short>((keeper.has_answer ? 0 : kPollIn) | (keeper.wants_room ? kPollOut : 0));
+  PollFd fds[2] = {{keeper.signals, kPollIn, 0}, {keeper.link, wanted, 0}};
+  Timespec limit = {};
+  if (keeper.restart_at != 0) {
+    const int64_t left = keeper.restart_at - now(kClockMonotonic);
+    if (left > 0) limit = {left / 1'000'000'000, left % 1'000'000'000};
+  }
+  poll_fds(fds, 2, keeper.restart_at != 0 ? &limit : nullptr);
+  // Requests first: an exit never overtakes the answer that names the process.
+  if ((fds[1].revents & ~kPollOut) != 0)
+    for (int i = 0; i < kRequestsPerTurn && keeper.link >= 0 && !keeper.has_answer && serve(true); ++i) flush();
+  if (fds[0].revents != 0) take_signals();
+}
+
+}  // namespace
+
+void run_keeper() {
+  prctl(kPrSetDumpable, 0);
+  prctl(kPrSetName, reinterpret_cast<unsigned long>("gantry-keeper"));
+  prctl(kPrSetChildSubreaper, 1);
+  close_range(3, kKeeperOwnFds - 1, kCloseRangeCloexec);
+  close_range(kKeeperOwnFds, kFirstHeld - 1, 0);
+  read_limits();
+  open_signals();
+  open_table();
+  keeper.link = -1;
+  constexpr int kGetFd = 1;
+  keeper.notifies = call(__NR_fcntl, kKeeperNotifyFd, kGetFd, 0) >= 0;
+  for (;;) {
+    if (keeper.supervisor == 0 && keeper.restart_at <= now(kClockMonotonic)) start_supervisor();
+    flush();  // among the first: exits that a predecessor did not release
+    wait_for_events();
+    reap_and_tell();
+  }
+}
+
+}  // namespace gantry::init

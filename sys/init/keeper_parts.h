@@ -1,0 +1,33 @@
+// The keeper's hands: starting launchers and supervisors. Only for keeper*.cc.
+#pragma once
+
+#include "sys/init/keeper_table.h"
+#include "sys/init/syscalls.h"
+
+namespace gantry::init {
+
+/// RLIMIT_NOFILE.
+struct FileLimit {
+  uint64_t soft, hard;
+};
+
+struct LauncherRequest {
+  const int* fds;  ///< stdio, plan, [sync], [cgroup], slots: below kFirstHeld, close-on-exec
+  unsigned count;
+  bool has_sync, has_cgroup;
+  FileLimit files;  ///< what the launcher gets
+};
+
+struct LauncherStarted {
+  int pid, pidfd;
+  bool in_cgroup;
+};
+
+/// Starts "gantry-init launch" as a child of ours. Negative errno: nothing was started. Its cost does not depend on how
+/// many descriptors are held, unless the launcher is to be born in a cgroup.
+long start_launcher(const LauncherRequest& request, LauncherStarted& out);
+
+/// The child's part of the start of a supervisor: does not come back. `socket` becomes kSupervisorSocketFd.
+[[noreturn]] void become_supervisor(int socket);
+
+}  // namespace gantry::init
