@@ -6,8 +6,8 @@ import os
 import subprocess
 
 import host
+from client import Client, ContainerClient
 from images import IMAGE
-from terminal import Terminal
 
 # Debian's own: another docker may come first on PATH.
 DOCKER = "/usr/bin/docker"
@@ -23,31 +23,6 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 [grpc]
   address = "{root}/sock"
 """
-
-
-class _Client:
-    """A command line client of a daemon of ours: how to call it and what to expect."""
-
-    def __init__(self, argv, env):
-        self._argv, self._env = argv, env
-
-    def command(self, verb, args):
-        return [*self._argv, verb, *args]
-
-    def attempt(self, verb, *args, stdin=None):
-        """Runs one command and returns the finished process, whatever its exit status."""
-        feed = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        argv = self.command(verb, args)
-        return subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=30, check=False, **feed)
-
-    def call(self, verb, *args, status=0, stdin=None):
-        """Runs one command, requires its exit status, and returns what it printed."""
-        done = self.attempt(verb, *args, stdin=stdin)
-        assert done.returncode == status, f"{verb}: exit status {done.returncode}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def on_terminal(self, verb, *args):
-        return Terminal(self.command(verb, args), env=self._env)
 
 
 @contextlib.contextmanager
@@ -72,7 +47,7 @@ def _daemon(argv, env, log, answers):
             process.wait()
 
 
-class Containerd(_Client):
+class Containerd(Client):
     """containerd and ctr, with everything below `root`; a context manager."""
 
     def __init__(self, root, runtime, cgroup_parent, archive):
@@ -126,7 +101,7 @@ class Containerd(_Client):
         self.attempt("container", "delete", container)
 
 
-class Docker(_Client):
+class Docker(ContainerClient):
     """dockerd and docker on a containerd of ours, with everything below `root`; a context manager."""
 
     def __init__(self, root, runtime, cgroup_parent, archive, containerd):
@@ -172,14 +147,3 @@ class Docker(_Client):
     def command(self, verb, args):
         placed = ["--runtime", RUNTIME_NAME, "--network", "none"] if verb in ("run", "create") else []
         return super().command(verb, [*placed, *args])
-
-    def inspect(self, name):
-        return json.loads(self.call("inspect", "--type", "container", name))[0]
-
-    def pid(self, name):
-        return self.inspect(name)["State"]["Pid"]
-
-    def run_detached(self, name, *args, options=()):
-        """Starts a container and returns the host's pid of its init."""
-        self.call("run", "-d", "--name", name, *options, IMAGE, *args)
-        return self.pid(name)
