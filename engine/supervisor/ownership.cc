@@ -6,6 +6,7 @@
 
 #include "engine/load.h"
 #include "engine/supervisor/definition.h"
+#include "engine/supervisor/log_file.h"
 #include "engine/supervisor/stop_signal.h"
 #include "io/watch.h"
 #include "sys/text.h"
@@ -56,9 +57,13 @@ bool is_defined(const std::string& state_dir, const std::string& id) {
   return ::access(cat(state_dir, "/", id, "/definition.json").c_str(), F_OK) == 0;
 }
 
+/// Removes the definition, and the log wherever it is.
 Result<> remove_definition(const std::string& state_dir, const std::string& id, bool keep_log) {
   if (!is_defined(state_dir, id)) return {};
   GANTRY_LET(const DefinitionStore store, DefinitionStore::open(state_dir));
+  const auto loaded = store.load(id);
+  auto log = parse_log_options(loaded ? loaded->definition.log : "");
+  if (log && !log->path.empty() && !keep_log) GANTRY_TRY(LogFile(std::move(*log)).remove_all());
   return store.remove(id, keep_log);
 }
 
