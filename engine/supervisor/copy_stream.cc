@@ -1,10 +1,13 @@
 #include "engine/supervisor/copy_stream.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <ctime>
+#include <utility>
 
 #include "io/readable.h"
 #include "io/timer.h"
@@ -16,6 +19,48 @@ namespace {
 constexpr int64_t kFirstRetryMs = 100;
 constexpr int64_t kLastRetryMs = 5000;
 constexpr int64_t kQuietMs = 1000;
+constexpr int64_t kPauseMs = 1;
+/// Pipes of streams that write a lot grow to this.
+constexpr int kBusyPipe = 256 << 10;
+
+int64_t now_ns() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+/// When to let output come together: a container that writes line by line wakes us for each of them, which costs both
+/// of us more than the copy. So a stream that does it within kBusyNs gets pauses of a millisecond or two, while its
+/// pipe cannot become full meanwhile.
+class Pace {
+ public:
+  /// A wait has ended.
+  void woken(uint64_t offset) {
+    const int64_t now = now_ns();
+    busy_ = now - since_ < kBusyNs;
+    since_ = now;
+    offset_ = offset;
+  }
+
+  /// There is nothing to read at the moment: whether to pause rather than to wait.
+  bool pause(uint64_t offset) {
+    const int64_t now = now_ns();
+    const int64_t passed = now - since_;
+    const uint64_t bytes = offset - offset_;
+    since_ = now;
+    offset_ = offset;
+    busy_ = busy_ && bytes > 0 && bytes < kMostPerMs * static_cast<uint64_t>(passed) / 1'000'000 + kMostPerMs / 2;
+    return busy_;
+  }
+
+ private:
+  static constexpr int64_t kBusyNs = 1'000'000;
+  static constexpr uint64_t kMostPerMs = kBusyPipe / 3;
+
+  int64_t since_ = 0;
+  uint64_t offset_ = 0;
+  bool busy_ = false;
+};
 
 /// Waits for output, and closes a log that nobody writes to.
 io::Task<io::Wake> wait_for_output(io::Loop& loop, int source, LogFile& log) {
@@ -35,6 +80,8 @@ io::Task<io::Wake> wait_for_output(io::Loop& loop, int source, LogFile& log) {
 
 io::Task<Result<>> copy_stream(io::Loop& loop, Copier& copier, StreamId id, int source, LogFile& log) {
   int64_t retry_ms = kFirstRetryMs;
+  Pace pace;
+  bool grown = false;
   for (;;) {
     io::Wake wake = co_await io::yield_now(loop);
     if (wake == io::Wake::kCancelled) co_return Result<>();
@@ -49,7 +96,15 @@ io::Task<Result<>> copy_stream(io::Loop& loop, Copier& copier, StreamId id, int 
     }
     retry_ms = kFirstRetryMs;
     if (moved == Copier::Moved::kBytes) continue;
-    wake = co_await wait_for_output(loop, source, log);
+    if (pace.pause(copier.progress(id).offset)) {
+      // A terminal refuses, and so may a limit: then pauses are what they are.
+      if (!std::exchange(grown, true)) static_cast<void>(::fcntl(source, F_SETPIPE_SZ, kBusyPipe));
+      const io::Deadline soon = io::Deadline::in_ms(kPauseMs);
+      wake = co_await io::sleep_until(loop, soon);
+    } else {
+      wake = co_await wait_for_output(loop, source, log);
+      pace.woken(copier.progress(id).offset);
+    }
     if (wake == io::Wake::kCancelled) co_return Result<>();
   }
 }
