@@ -101,12 +101,13 @@ void KeeperLink::take_exit(const KeeperFrame& frame) {
 }
 
 void KeeperLink::remember(pid_t pid, std::optional<ExitStatus> status) {
-  early_.insert_or_assign(pid, status);
-  early_order_.push_back(pid);
-  while (early_order_.size() > kMaxEarly) {
-    early_.erase(early_order_.front());
-    early_order_.pop_front();
-  }
+  early_.insert_or_assign(pid, Early{++early_count_, status});
+  early_order_.emplace_back(pid, early_count_);
+  if (early_order_.size() <= kMaxEarly) return;
+  const auto [oldest, number] = early_order_.front();
+  early_order_.pop_front();
+  if (const auto found = early_.find(oldest); found != early_.end() && found->second.number == number)
+    early_.erase(found);
 }
 
 void KeeperLink::give_up(const Error& why) {
@@ -234,7 +235,7 @@ io::Task<Result<>> KeeperLink::leave() {
 
 io::Task<Result<ExitStatus>> KeeperLink::wait(pid_t pid, io::Deadline deadline) {
   if (const auto early = early_.find(pid); early != early_.end()) {
-    const std::optional<ExitStatus> status = early->second;
+    const std::optional<ExitStatus> status = early->second.status;
     early_.erase(early);
     if (!status) co_return std::unexpected(unknown_end(pid));
     co_return *status;
@@ -253,7 +254,7 @@ io::Task<Result<ExitStatus>> KeeperLink::wait(pid_t pid, io::Deadline deadline) 
 io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
   const bool dead = is_dead(pidfd);
   // What is remembered under the number of a living process belongs to another one.
-  if (!dead) link_.forget(pid);
+  if (pidfd >= 0 && !dead) link_.forget(pid);
   const io::Deadline patience = dead ? io::Deadline::in_ms(kGraceMs) : io::Deadline::never();
   const io::Deadline until = deadline.or_sooner(patience);
   Result<ExitStatus> told = co_await link_.wait(pid, until);

@@ -113,8 +113,14 @@ class KeeperLink {
   std::optional<Error> broken_;  ///< why nobody listens any more
   std::map<uint32_t, Asked*> asked_;
   std::map<pid_t, Waiting*> waiting_;
-  std::map<pid_t, std::optional<ExitStatus>> early_;
-  std::deque<pid_t> early_order_;  ///< oldest first; may name some that were taken since
+  /// An exit that nobody has asked for yet.
+  struct Early {
+    uint64_t number;  ///< counts all of them
+    std::optional<ExitStatus> status;
+  };
+  uint64_t early_count_ = 0;
+  std::map<pid_t, Early> early_;
+  std::deque<std::pair<pid_t, uint64_t>> early_order_;  ///< oldest first; may name some that were taken since
 };
 
 class KeeperSpawner final : public Spawner {

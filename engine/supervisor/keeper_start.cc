@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <csignal>
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <utility>
@@ -201,6 +201,17 @@ Result<> move_low(std::vector<KeptSlot>& slots) {
   return {};
 }
 
+/// close_range(CLOSE_RANGE_CLOEXEC), or by number where the seccomp filter of a container around us hides it.
+Result<> close_on_exec(int first) {
+  if (::close_range(static_cast<unsigned>(first), ~0u, CLOSE_RANGE_CLOEXEC) == 0) return {};
+  if (errno != ENOSYS && errno != EPERM) return fail_errno(errno, "close_range");
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  for (int fd = first; fd < static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1u << 20)); ++fd)
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return {};
+}
+
 Result<> prepare(KeeperOptions& options) {
   if (!options.program.starts_with('/'))
     return fail(cat("keeper: program '", options.program, "' is no absolute path"));
@@ -216,7 +227,7 @@ Result<> prepare(KeeperOptions& options) {
   GANTRY_TRY(move_low(options.slots));
   GANTRY_TRY(sys::reserve_init_image(init::kKeeperOwnFds));
   GANTRY_TRY(arrange({&options.table, &program, &args, &notify}));
-  if (::close_range(init::kKeeperOwnFds, ~0u, CLOSE_RANGE_CLOEXEC) < 0) return fail_errno(errno, "close_range");
+  GANTRY_TRY(close_on_exec(init::kKeeperOwnFds));
   return fill_table(options.table, options.slots, is_new);
 }
 

@@ -393,7 +393,8 @@ void open_table() {
   auto* const table = reinterpret_cast<KeeperTable*>(mapped);
   if (const char* wrong = check_keeper_table(table, size)) refuse(wrong);
   KeeperCore& core = keeper.core;
-  core.open(table, static_cast<int32_t>(call(__NR_getpid)));
+  static constinit int32_t pids[kKeeperMaxSlots] = {};  // what is never touched costs nothing
+  core.open(table, pids, static_cast<int32_t>(call(__NR_getpid)));
   for (uint32_t i = 0; i < core.used(); ++i)
     if (const int32_t pid = core.adopted_pid(i)) core.adopt(i, is_child(kWaitPid, pid));
 }
@@ -445,13 +446,13 @@ void run_keeper() {
   prctl(kPrSetDumpable, 0);
   prctl(kPrSetName, reinterpret_cast<unsigned long>("gantry-keeper"));
   prctl(kPrSetChildSubreaper, 1);
-  close_range(3, kKeeperOwnFds - 1, kCloseRangeCloexec);
-  close_range(kKeeperOwnFds, kFirstHeld - 1, 0);
+  constexpr int kGetFd = 1, kSetFd = 2, kCloexec = 1;
+  for (int fd = 3; fd < kKeeperOwnFds; ++fd) call(__NR_fcntl, fd, kSetFd, kCloexec);
+  close_range(kKeeperOwnFds, kFirstHeld - 1, 0);  // there should be none
   read_limits();
   open_signals();
   open_table();
   keeper.link = -1;
-  constexpr int kGetFd = 1;
   keeper.notifies = call(__NR_fcntl, kKeeperNotifyFd, kGetFd, 0) >= 0;
   for (;;) {
     if (keeper.supervisor == 0 && keeper.restart_at <= now(kClockMonotonic)) start_supervisor();

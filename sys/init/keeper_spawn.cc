@@ -1,7 +1,6 @@
 // Children of the keeper: launchers, by a clone that shares memory and descriptors until the exec, and supervisors.
+#include "sys/init/context.h"
 #include "sys/init/keeper_parts.h"
-#include "sys/init/plan.h"
-#include "sys/init/text.h"
 
 namespace gantry::init {
 namespace {
@@ -48,6 +47,7 @@ extern "C" [[noreturn]] __attribute__((used)) void gantry_keeper_child(Spawning*
   static const char* const envp[] = {nullptr};
   // Only the low part of the table is copied, if it was shared.
   long done = close_range(kFirstHeld, ~0u, kCloseRangeUnshare);
+  if (is_hidden(done)) done = call(__NR_unshare, kCloneFiles);
   int image = kKeeperImageFd;
   if (done >= 0) done = place_fds(*spawn, image);
   if (done >= 0) done = call(__NR_prlimit64, 0, kRlimitNofile, &spawn->files, nullptr);
@@ -56,11 +56,14 @@ extern "C" [[noreturn]] __attribute__((used)) void gantry_keeper_child(Spawning*
   exit_now(127);
 }
 
-/// clone3 whose child calls gantry_keeper_child(spawn) on the stack named in `args` and never returns into this frame.
-long clone_onto_stack(CloneArgs* args, Spawning* spawn) {
+/// clone3 or clone, whose child calls gantry_keeper_child(spawn) on the stack that the arguments name and never returns
+/// into this frame.
+long clone_onto_stack(long number, uint64_t a, uint64_t b, uint64_t c, Spawning* spawn) {
 #if defined(__x86_64__)
   long result;
   register Spawning* argument asm("r12") = spawn;
+  register uint64_t fourth asm("r10") = 0;  // child_tid
+  register uint64_t fifth asm("r8") = 0;    // tls
   asm volatile(
       "syscall\n"
       "test %%rax, %%rax\n"
@@ -71,13 +74,16 @@ long clone_onto_stack(CloneArgs* args, Spawning* spawn) {
       "ud2\n"
       "1:\n"
       : "=a"(result)
-      : "a"(__NR_clone3), "D"(args), "S"(sizeof *args), "r"(argument)
+      : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth), "r"(argument)
       : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
-  register long x8 asm("x8") = __NR_clone3;
-  register long x0 asm("x0") = reinterpret_cast<long>(args);
-  register long x1 asm("x1") = sizeof *args;
+  register long x8 asm("x8") = number;
+  register uint64_t x0 asm("x0") = a;
+  register uint64_t x1 asm("x1") = b;
+  register uint64_t x2 asm("x2") = c;
+  register uint64_t x3 asm("x3") = 0;  // tls
+  register uint64_t x4 asm("x4") = 0;  // child_tid
   register Spawning* argument asm("x19") = spawn;
   asm volatile(
       "svc #0\n"
@@ -87,9 +93,9 @@ long clone_onto_stack(CloneArgs* args, Spawning* spawn) {
       "bl gantry_keeper_child\n"
       "1:\n"
       : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(argument)
+      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(argument)
       : "memory", "x30");
-  return x0;
+  return static_cast<long>(x0);
 #endif
 }
 
@@ -111,7 +117,10 @@ long clone_launcher(uint64_t flags, int cgroup, int* pidfd) {
     args.flags |= kCloneIntoCgroup;
     args.cgroup = static_cast<uint64_t>(cgroup);
   }
-  return clone_onto_stack(&args, &spawning());
+  const long pid = clone_onto_stack(__NR_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, &spawning());
+  if (!is_hidden(pid) || cgroup >= 0) return pid;
+  const uint64_t old_flags = (args.flags & ~kCloneClearSighand) | args.exit_signal;
+  return clone_onto_stack(__NR_clone, old_flags, args.stack + args.stack_size, args.pidfd, &spawning());
 }
 
 /// Fills what the child reads; the cgroup's descriptor, -1: none.

@@ -61,8 +61,9 @@ unsigned keeper_backoff(unsigned before, int64_t lived_ns) {
   return before * 2 < kLongestBackoff ? before * 2 : kLongestBackoff;
 }
 
-void KeeperCore::open(KeeperTable* table, int32_t keeper_pid) {
+void KeeperCore::open(KeeperTable* table, int32_t* pids, int32_t keeper_pid) {
   table_ = table;
+  pids_ = pids;
   slot_count_ = table->slot_count;
   used_ = table->used < slot_count_ ? table->used : slot_count_;
   table->keeper_pid = keeper_pid;
@@ -82,7 +83,7 @@ int32_t KeeperCore::adopted_pid(uint32_t index) const {
 
 void KeeperCore::adopt(uint32_t index, bool is_child) {
   KeeperSlot& slot = at(index);
-  slot.flags = is_child ? 0 : kSlotForeign;
+  slot.flags = is_child ? 0u : uint32_t{kSlotForeign};
   pids_[index] = is_child ? slot.pid : 0;
 }
 

@@ -35,8 +35,9 @@ struct ExitNote {
 /// empty; open() before anything else.
 class KeeperCore {
  public:
-  /// `table` was checked (check_keeper_table) and is used until the end.
-  void open(KeeperTable* table, int32_t keeper_pid);
+  /// `table` was checked (check_keeper_table); `pids` has room for slot_count numbers, all 0. Both are used until the
+  /// end.
+  void open(KeeperTable* table, int32_t* pids, int32_t keeper_pid);
 
   // -- a table that was in use before, right after open() ------------------------------------------------------------
   /// The pid of a slot whose process was alive when the former keeper ended, 0: none.
@@ -99,7 +100,7 @@ class KeeperCore {
   unsigned untold_notes_, next_note_;
   bool heard_;  ///< there is a supervisor to tell
   Note notes_[kNotes];
-  int32_t pids_[kKeeperMaxSlots];  ///< of living children, by slot: what is searched at every exit
+  int32_t* pids_;  ///< of living children, by slot: what is searched at every exit
 };
 
 /// How long to wait before the supervisor is started again, in ms; 0: at once. `before`: what it was the last time.

@@ -12,6 +12,7 @@ import socket
 import statistics
 import struct
 import subprocess
+import sys
 import time
 
 import pytest
@@ -207,6 +208,20 @@ def test_no_filter_and_no_descriptor_of_ours(runtime, bundle, keeper):
     assert numbers <= {0, 1, 2, 3}  # 3: the directory that ls reads
     import resource
     assert int(limit) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "EPERM"])
+def test_below_a_filter_that_hides_newer_calls(runtime, bundle, keeper, code):
+    k = keeper(prefix=(sys.executable, f"{HERE}/lib/outer_filter.py", "clone3,close_range", code))
+    b = sleeping(bundle, runtime)
+    pid = up(k, b)
+    k.do("hold", 0, 1, pid, "pipe", "pidfd")
+    assert k.do("exec", b.id, "sh", "-c", "exit 9")["status"] == 9
+    assert max(fd_links(pid)) < 3
+    k.crash()
+    assert k.slot(0)["pid"] == pid
+    k.do("delete", b.id)
+    assert k.slot(0)["signal"] == signal.SIGKILL
 
 
 def test_limit_on_descriptors_is_the_callers(runtime, bundle, keeper):

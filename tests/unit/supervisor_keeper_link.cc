@@ -1,0 +1,210 @@
+// The supervisor's end of the conversation, with a keeper that only pretends.
+#include "engine/supervisor/keeper_link.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include <catch2/catch.hpp>
+#include <csignal>
+
+#include "io/scope.h"
+#include "io/stream.h"
+#include "io/timer.h"
+#include "io_support.h"
+
+namespace gantry {
+namespace {
+
+using init::KeeperFrame;
+using init::KeeperTag;
+using io::Deadline;
+
+struct Heard final : KeeperLink::Observer {
+  std::vector<KeeperExit> exits;
+  void process_exited(const KeeperExit& exit) override { exits.push_back(exit); }
+};
+
+/// A link, and the keeper's end of it in the hands of the test.
+struct Room {
+  io::Loop loop;
+  io::test::Pair sockets = io::test::make_sockets(SOCK_SEQPACKET);
+  KeeperLink link{loop, std::move(sockets.a)};
+  Heard heard;
+
+  Room() { link.observe(&heard); }
+
+  KeeperFrame exit_of(pid_t pid, int code, uint32_t slot = init::kUnslotted) const {
+    KeeperFrame frame{};
+    frame.magic = init::kKeeperFrameMagic;
+    frame.tag = KeeperTag::kExited;
+    frame.slot = slot;
+    frame.pid = pid;
+    frame.code = code;
+    return frame;
+  }
+  io::Task<Result<>> say(KeeperFrame frame, int fd = -1) {
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(&frame, 1));
+    std::vector<int> fds;
+    if (fd >= 0) fds.push_back(fd);
+    const std::span<const int> passed(fds);
+    const Deadline deadline = Deadline::in_ms(5000);
+    Result<> sent = co_await io::send_msg(loop, sockets.b.get(), bytes, passed, deadline);
+    co_return sent;
+  }
+  /// The next request; its descriptors are closed.
+  io::Task<Result<KeeperFrame>> hear(size_t* count = nullptr) {
+    KeeperFrame frame{};
+    std::vector<sys::Fd> fds;
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(&frame, 1));
+    const Deadline deadline = Deadline::in_ms(5000);
+    Result<size_t> got = co_await io::recv_msg(loop, sockets.b.get(), bytes, fds, deadline);
+    if (!got) co_return forward(std::move(got));
+    if (const char* wrong = init::check_keeper_frame(&frame, *got)) co_return fail(wrong);
+    if (count != nullptr) *count = fds.size();
+    co_return frame;
+  }
+
+  using Body = io::Task<Result<>> (*)(Room&);
+  io::Task<Result<>> both(Body body) {
+    io::Scope background(loop);
+    background.spawn(listen());
+    Result<> done = co_await body(*this);
+    Result<> ended = co_await background.cancel_and_join();
+    if (!done) co_return done;
+    co_return ended;
+  }
+  io::Task<> listen() {
+    Result<> ignored = co_await link.listen();
+    (void)ignored;
+  }
+  void run(Body body) {
+    const auto done = loop.run(io::with_deadline(loop, both(body), Deadline::in_ms(10'000)));
+    INFO((done ? "" : done.error().text));
+    CHECK(done);
+  }
+  /// Until the link has taken everything that was said.
+  io::Task<> settle() {
+    for (int i = 0; i < 5; ++i) {
+      io::Wake wake = co_await io::yield_now(loop);
+      (void)wake;
+    }
+  }
+};
+
+io::Task<Result<>> expect_code(Room& room, pid_t pid, int code) {
+  const Deadline deadline = Deadline::in_ms(1000);
+  Result<ExitStatus> ended = co_await room.link.wait(pid, deadline);
+  if (!ended) co_return forward(std::move(ended));
+  if (ended->code != code) co_return fail("another code");
+  co_return Result<>();
+}
+
+TEST_CASE("keeper link: an exit finds who waits, and is kept for who comes later") {
+  Room room;
+  room.run([](Room& in) -> io::Task<Result<>> {
+    GANTRY_CO_TRY(co_await in.say(in.exit_of(50, 3, 7)));
+    GANTRY_CO_TRY(co_await in.say(in.exit_of(51, 4)));
+    co_await in.settle();
+    if (in.heard.exits.size() != 2 || in.heard.exits[0].slot != 7) co_return fail("not observed");
+    GANTRY_CO_TRY(co_await expect_code(in, 51, 4));
+    GANTRY_CO_TRY(co_await expect_code(in, 50, 3));
+    const Deadline soon = Deadline::in_ms(1);
+    Result<ExitStatus> again = co_await in.link.wait(50, soon);
+    if (again || again.error().sys_errno != ETIMEDOUT) co_return fail("told twice");
+    KeeperFrame unknown = in.exit_of(52, 0);
+    unknown.flags = init::kExitUnknown;
+    GANTRY_CO_TRY(co_await in.say(unknown));
+    const Deadline deadline = Deadline::in_ms(1000);
+    Result<ExitStatus> nobody = co_await in.link.wait(52, deadline);
+    if (nobody) co_return fail("a status that nobody knows");
+    co_return Result<>();
+  });
+}
+
+TEST_CASE("keeper link: unclaimed exits are bounded") {
+  Room room;
+  room.run([](Room& in) -> io::Task<Result<>> {
+    const auto many = static_cast<pid_t>(KeeperLink::kMaxEarly);
+    for (pid_t pid = 1; pid <= many + 10; ++pid) {
+      GANTRY_CO_TRY(co_await in.say(in.exit_of(pid, 1)));
+    }
+    GANTRY_CO_TRY(co_await expect_code(in, many + 10, 1));
+    if (in.link.has_exit(9) || !in.link.has_exit(12)) co_return fail("not the oldest ones are forgotten");
+    co_return Result<>();
+  });
+}
+
+io::Task<Result<>> answer_hold(Room& room, int err) {
+  size_t count = 0;
+  GANTRY_CO_LET(KeeperFrame asked, co_await room.hear(&count));
+  if (asked.tag != KeeperTag::kHold || asked.slot != 4 || asked.owner != 9 || asked.mask != 5 || count != 2)
+    co_return fail("another request");
+  asked.tag = KeeperTag::kHeld;
+  asked.err = err;
+  Result<> said = co_await room.say(asked);
+  co_return said;
+}
+
+io::Task<Result<>> hold_once(Room& room, int err) {
+  KeeperHold request;
+  request.slot = 4;
+  request.owner = 9;
+  request.fds[0] = 0;
+  request.fds[init::kHeldPidfd] = 1;
+  io::Task<Result<>> asking = room.link.hold(request);
+  io::Task<Result<>> answering = answer_hold(room, err);
+  auto raced = co_await io::race(room.loop, std::move(asking), std::move(answering));
+  if (!raced.b) co_return raced.b;
+  if (raced.a.has_value() != (err == 0)) co_return fail("the answer was not taken");
+  if (err != 0 && raced.a.error().sys_errno != err) co_return raced.a;
+  co_return Result<>();
+}
+
+TEST_CASE("keeper link: hold is done when the keeper says so") {
+  Room room;
+  room.run([](Room& in) -> io::Task<Result<>> {
+    GANTRY_CO_TRY(co_await hold_once(in, 0));
+    GANTRY_CO_TRY(co_await hold_once(in, EEXIST));
+    co_return Result<>();
+  });
+}
+
+TEST_CASE("keeper link: when the keeper is gone everybody who waits is told") {
+  Room room;
+  room.run([](Room& in) -> io::Task<Result<>> {
+    in.sockets.b.reset();
+    const Deadline deadline = Deadline::in_ms(5000);
+    Result<ExitStatus> waited = co_await in.link.wait(77, deadline);
+    if (waited || waited.error().text.find("the keeper is gone") == std::string::npos) co_return fail("waited on");
+    if (!in.link.gone().is_set()) co_return fail("not said to be gone");
+    KeeperHold request;
+    Result<> held = co_await in.link.hold(request);
+    if (held) co_return fail("held by nobody");
+    co_return Result<>();
+  });
+}
+
+TEST_CASE("keeper link: what was started for nobody is killed") {
+  Room room;
+  room.run([](Room& in) -> io::Task<Result<>> {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    const sys::Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+    KeeperFrame late{};
+    late.magic = init::kKeeperFrameMagic;
+    late.tag = KeeperTag::kSpawned;
+    late.serial = 4711;
+    late.pid = child;
+    GANTRY_CO_TRY(co_await in.say(late, pidfd.get()));
+    const Deadline deadline = Deadline::in_ms(5000);
+    LocalExits exits(in.loop);
+    Result<ExitStatus> ended = co_await exits.wait(child, pidfd.get(), deadline);
+    if (!ended || ended->signal != SIGKILL) co_return fail("it lives");
+    co_return Result<>();
+  });
+}
+
+}  // namespace
+}  // namespace gantry
