@@ -23,7 +23,10 @@ class WaitJobs final : public Jobs {
     const std::string& id = call_.options.args[index];
     const SupervisedPlace place = place_for(call_, driver_.env(), id, place_);
     api::Call call = api::Wait{id};
-    const Result<api::Reply> reply = co_await call_patiently(driver_.loop(), place.address, std::move(call));
+    std::vector<int> none;
+    const Patience patience;
+    const Result<api::Reply> reply =
+        co_await call_patiently(driver_.loop(), place.address, std::move(call), std::move(none), patience);
     if (!reply) log_error(cat(id, ": ", reply.error().text));
     const api::Exit exit = reply ? std::get<api::WaitReply>(*reply).exit : api::Exit();
     failed_ = failed_ || !exit.known;

@@ -20,10 +20,9 @@ constinit const Command kCheckpoint = refused("checkpoint", "save a running cont
 constinit const Command kRestore = refused("restore", "bring a saved container back");
 constinit const Command kEvents = refused("events", "report resource use and OOM events");
 
-constinit const std::array<const Command*, 23> kCommands{
-    &kCreate, &kDelete, &kExec, &kFeatures, &kHelp,       &kKill,    &kList,   &kPause,
-    &kPs,     &kResume, &kRun,  &kSpec,     &kStart,      &kState,   &kUpdate, &kVersion,
-    &kUp,     &kWait,   &kStop, &kRm,       &kCheckpoint, &kRestore, &kEvents,
+constinit const std::array kCommands{
+    &kCreate, &kDelete, &kExec,   &kFeatures, &kHelp, &kKill, &kList, &kPause, &kPs, &kResume,     &kRun,     &kSpec,
+    &kStart,  &kState,  &kUpdate, &kVersion,  &kUp,   &kLogs, &kWait, &kStop,  &kRm, &kCheckpoint, &kRestore, &kEvents,
 };
 
 constinit const std::array<Flag, 7> kGlobalFlags{{

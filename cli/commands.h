@@ -5,7 +5,7 @@
 
 namespace gantry::cli {
 
-extern const Command kCreate, kDelete, kExec, kFeatures, kHelp, kKill, kList, kPause, kPs, kResume, kRm, kRun, kSpec,
-    kStart, kState, kStop, kUp, kUpdate, kVersion, kWait;
+extern const Command kCreate, kDelete, kExec, kFeatures, kHelp, kKill, kList, kLogs, kPause, kPs, kResume, kRm, kRun,
+    kSpec, kStart, kState, kStop, kUp, kUpdate, kVersion, kWait;
 
 }  // namespace gantry::cli

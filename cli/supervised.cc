@@ -38,20 +38,22 @@ Result<SupervisorAddress> supervisor_address(const Call& call) {
   return address;
 }
 
+Result<std::string> state_dir(const Call& call) {
+  if (!call.options.given("state-dir")) return std::string(kDefaultStateDir);
+  const std::string& given = call.options.text("state-dir");
+  if (given.empty()) return fail("--state-dir: the path is empty");
+  return sys::absolute_path(given);
+}
+
 Result<SupervisedPlace> supervised_place(const Call& call) {
   SupervisedPlace place;
   GANTRY_LET(place.address, supervisor_address(call));
-  place.state_dir = kDefaultStateDir;
-  if (call.options.given("state-dir")) {
-    const std::string& given = call.options.text("state-dir");
-    if (given.empty()) return fail("--state-dir: the path is empty");
-    GANTRY_LET(place.state_dir, sys::absolute_path(given));
-  }
+  GANTRY_LET(place.state_dir, state_dir(call));
   return place;
 }
 
 SupervisedPlace place_for(const Call& call, const Env& env, const std::string& id, const SupervisedPlace& place) {
-  return call.options.given("socket") ? place : place_of(env, id, place);
+  return call.options.given("socket") ? place : place_of(env.store, id, place);
 }
 
 io::Task<> run_jobs(io::Loop& loop, Jobs& jobs, size_t count) {

@@ -18,7 +18,10 @@ inline constexpr Flag kStateDirFlag{"state-dir", "", Kind::kText, "DIR",
 /// The supervisor that --root and --socket name.
 Result<SupervisorAddress> supervisor_address(const Call& call);
 
-/// The same and --state-dir, if the command has it.
+/// The directory that --state-dir names, absolute.
+Result<std::string> state_dir(const Call& call);
+
+/// Both.
 Result<SupervisedPlace> supervised_place(const Call& call);
 
 /// Where one container is: what its record says, unless --socket was given.

@@ -58,7 +58,7 @@ struct Patience {
 /// borrowed. What is not the same twice is looked into: an Up that finds its own container counts as done, and so does
 /// a Remove that finds none. Not for Signal.
 io::Task<Result<api::Reply>> call_patiently(io::Loop& loop, SupervisorAddress address, api::Call call,
-                                            std::vector<int> fds = {}, Patience patience = {});
+                                            std::vector<int> fds, Patience patience);
 
 /// All containers of a supervisor, in as many messages as it takes.
 io::Task<Result<std::vector<api::Entry>>> list_supervised(Client& client, io::Deadline deadline);

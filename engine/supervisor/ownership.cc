@@ -18,9 +18,9 @@ constexpr int64_t kAnswerMs = 30'000;  ///< more than any of these verbs takes i
 constexpr int64_t kDeathLimitMs = 10'000;
 
 /// The record of a container that a supervisor owns. Whatever else there is, the usual verb says what is wrong with it.
-std::optional<ContainerRecord> owned_record(const Env& env, const std::string& id) {
+std::optional<ContainerRecord> owned_record(const StateStore& states, const std::string& id) {
   if (!check_id(id).empty()) return std::nullopt;
-  const auto dir = env.store.open(id);
+  const auto dir = states.open(id);
   if (!dir) return std::nullopt;
   auto loaded = dir->load();
   if (!loaded || loaded->record.supervisor_socket.empty()) return std::nullopt;
@@ -110,7 +110,7 @@ io::Task<Result<>> stop_here(Env& env, std::string state_dir, std::string id, un
 }  // namespace
 
 io::Task<Result<>> owned_kill(Env& env, std::string id, int signo, bool all) {
-  const std::optional<ContainerRecord> record = owned_record(env, id);
+  const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (record) {
     api::Call call = api::Signal{id, signo, all};
     GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
@@ -122,7 +122,7 @@ io::Task<Result<>> owned_kill(Env& env, std::string id, int signo, bool all) {
 }
 
 io::Task<Result<>> owned_pause(Env& env, std::string id) {
-  const std::optional<ContainerRecord> record = owned_record(env, id);
+  const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (record) {
     api::Call call = api::Pause{id};
     GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
@@ -133,7 +133,7 @@ io::Task<Result<>> owned_pause(Env& env, std::string id) {
 }
 
 io::Task<Result<>> owned_resume(Env& env, std::string id) {
-  const std::optional<ContainerRecord> record = owned_record(env, id);
+  const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (record) {
     api::Call call = api::Resume{id};
     GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
@@ -144,7 +144,7 @@ io::Task<Result<>> owned_resume(Env& env, std::string id) {
 }
 
 io::Task<Result<>> owned_remove(Env& env, std::string id, bool force) {
-  const std::optional<ContainerRecord> record = owned_record(env, id);
+  const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (!record) {
     Result<> removed = co_await remove(env, id, force);
     co_return removed;
@@ -156,8 +156,8 @@ io::Task<Result<>> owned_remove(Env& env, std::string id, bool force) {
   co_return removed;
 }
 
-SupervisedPlace place_of(const Env& env, const std::string& id, SupervisedPlace otherwise) {
-  std::optional<ContainerRecord> record = owned_record(env, id);
+SupervisedPlace place_of(const StateStore& states, const std::string& id, SupervisedPlace otherwise) {
+  std::optional<ContainerRecord> record = owned_record(states, id);
   if (!record) return otherwise;
   otherwise.address.socket = std::move(record->supervisor_socket);
   if (!record->state_dir.empty()) otherwise.state_dir = std::move(record->state_dir);

@@ -23,7 +23,7 @@ struct SupervisedPlace {
 };
 
 /// What the container's record says, or `otherwise` for what is not in it.
-SupervisedPlace place_of(const Env& env, const std::string& id, SupervisedPlace otherwise);
+SupervisedPlace place_of(const StateStore& states, const std::string& id, SupervisedPlace otherwise);
 
 /// `stop`: asks the supervisor, or if none is there does what it would do: the stop signal, SIGKILL after
 /// `grace_seconds`, and no restart.

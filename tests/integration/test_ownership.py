@@ -3,33 +3,16 @@ played by the test, the container is a real one whose record is rewritten."""
 import json
 import os
 import socket
-import zlib
 
 import pytest
 
 from lib import host
-from lib.player import Player
+from lib.player import Player, rewrite, write_definition
 
 pytestmark = [
     pytest.mark.differs_from("crun", "has no supervisor"),
     pytest.mark.differs_from("runc", "has no supervisor"),
 ]
-
-
-def sealed(record):
-    """As gantry seals its records: length, CRC and boot id of all before the last member."""
-    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()[:-1]
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read().strip()
-    return text + f',"integrity":"{len(text)}:{zlib.crc32(text):08x}:{boot}"}}\n'.encode()
-
-
-def rewrite(path, **members):
-    with open(path, encoding="utf-8") as file:
-        record = json.load(file)
-    del record["integrity"]
-    with open(path, "wb") as file:
-        file.write(sealed({**record, **members}))
 
 
 class Owned:
@@ -40,10 +23,7 @@ class Owned:
         self.socket, self.state_dir = f"{work}/s/socket", f"{work}/definitions"
         self.pid = runtime.idle(made)
         rewrite(f"{runtime.root}/{self.id}/state.json", supervisor_socket=self.socket, state_dir=self.state_dir)
-        os.makedirs(f"{self.state_dir}/{self.id}")
-        definition = {"id": self.id, "bundle": made.path, "rootfs": f"{made.path}/rootfs", "restart": "always", "key": 7}
-        with open(f"{self.state_dir}/{self.id}/definition.json", "wb") as file:
-            file.write(sealed(definition))
+        write_definition(self.state_dir, self.id, bundle=made.path)
         with open(f"{self.state_dir}/{self.id}/container.log", "wb") as file:
             file.write(b"text\n")
 
@@ -187,9 +167,7 @@ def test_rm_removes_a_log_elsewhere(runtime, owned, dead, work):
 
 def test_rm_of_what_only_has_a_definition(runtime, owned, dead, work):
     """As after a reboot."""
-    os.makedirs(f"{owned.state_dir}/old")
-    with open(f"{owned.state_dir}/old/definition.json", "wb") as file:
-        file.write(sealed({"id": "old", "bundle": "/b", "rootfs": "/r", "restart": "always", "key": 7}))
+    write_definition(owned.state_dir, "old")
     runtime.call("stop", "--state-dir", owned.state_dir, "old").ok()
     runtime.call("rm", "--state-dir", owned.state_dir, "old").ok()
     assert not os.path.exists(f"{owned.state_dir}/old")

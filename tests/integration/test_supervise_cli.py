@@ -60,11 +60,11 @@ def refused(result, text, status=1):
 
 # -- words
 
-@pytest.mark.parametrize("verb", ["up", "wait", "stop", "rm"])
+@pytest.mark.parametrize("verb", ["up", "logs", "wait", "stop", "rm"])
 def test_help_and_missing_arguments(cli, verb):
     shown = cli(verb, "--help")
     assert shown.returncode == 0 and shown.stdout.startswith(f"NAME:\n   gantry {verb} - ")
-    assert "--socket PATH" in shown.stdout
+    assert "--socket PATH" in shown.stdout or "--state-dir DIR" in shown.stdout
     missing = cli(verb)
     assert missing.returncode == 1 and "requires a minimum of 1 arg" in missing.stderr, missing.stderr
     assert f"   {verb} " in cli("--help").stdout.split("SUPERVISED CONTAINERS:")[1]

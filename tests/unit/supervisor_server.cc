@@ -53,10 +53,6 @@ struct FakeService final : Service {
   int calls = 0, delivered = 0, undelivered = 0;
 };
 
-io::Task<Result<>> serve(Server& server) {
-  return server.serve();
-}
-
 /// The server on a socket of its own, and a test body that runs beside it.
 struct Hall {
   io::Loop loop;
@@ -69,7 +65,9 @@ struct Hall {
   io::Task<Result<>> both(Body body) {
     GANTRY_CO_LET(io::Listener listener, co_await listen_at(loop, path));
     Server server(loop, service, std::move(listener), limits);
-    auto raced = co_await io::race(loop, body(*this, server), serve(server));
+    auto test = body(*this, server);
+    auto serving = server.serve();
+    auto raced = co_await io::race(loop, std::move(test), std::move(serving));
     if (!raced.a) co_return raced.a;
     co_return raced.b;
   }
@@ -85,21 +83,32 @@ struct Hall {
   }
 };
 
-io::Task<Result<>> send(Connection& to, std::string text, std::vector<int> fds = {}) {
-  return to.send(std::move(text), std::move(fds), Deadline::in_ms(5000));
+io::Task<Result<>> send(Connection& to, std::string_view text, int fd = -1) {
+  std::vector<int> fds;
+  if (fd >= 0) fds.push_back(fd);
+  return to.send(std::string(text), std::move(fds), Deadline::in_ms(5000));
 }
 
 io::Task<Result<Message>> receive(Connection& from) {
   return from.receive(Deadline::in_ms(5000));
 }
 
-std::string up_call(std::string id) {
-  return api::encode_call(api::Up{std::move(id), "/b", "/r", {}, "", ""});
+io::Task<Result<>> send_up(Connection& to, std::string_view id, int fd = -1) {
+  return send(to, api::encode_call(api::Up{std::string(id), "/b", "/r", {}, "", ""}), fd);
 }
 
-io::Task<Result<>> expect(Connection& from, std::string wanted) {
+io::Task<Result<>> send_wait(Connection& to) {
+  return send(to, api::encode_call(api::Wait{"a"}));
+}
+
+io::Task<Result<>> send_stop(Connection& to) {
+  return send(to, api::encode_call(api::Stop{"a", std::nullopt}));
+}
+
+io::Task<Result<>> expect(Connection& from, std::string_view wanted) {
+  const std::string text(wanted);
   GANTRY_CO_LET(const Message got, co_await receive(from));
-  if (got.text != wanted) co_return fail(cat("got ", got.text, " in place of ", wanted));
+  if (got.text != text) co_return fail(cat("got ", got.text, " in place of ", text));
   co_return Result<>();
 }
 
@@ -107,11 +116,10 @@ TEST_CASE("calls of one connection are answered in their order, with descriptors
   Hall hall;
   hall.run([](Hall& in, Server&) -> io::Task<Result<>> {
     GANTRY_CO_LET(Connection client, co_await in.connect());
-    std::vector<int> fds{client.socket().get()};
-    std::vector<int> none;
-    GANTRY_CO_TRY(co_await send(client, up_call("a"), std::move(fds)));
-    GANTRY_CO_TRY(co_await send(client, api::encode_call(api::Status{})));
-    GANTRY_CO_TRY(co_await send(client, up_call("b"), std::move(none)));
+    const std::string status = api::encode_call(api::Status{});
+    GANTRY_CO_TRY(co_await send_up(client, "a", client.socket().get()));
+    GANTRY_CO_TRY(co_await send(client, status));
+    GANTRY_CO_TRY(co_await send_up(client, "b"));
     GANTRY_CO_LET(const Message first, co_await receive(client));
     if (first.text != R"({"parameters":{"id":"a","pid":1}})" || first.fds.size() != 1) co_return fail(first.text);
     GANTRY_CO_TRY(
@@ -127,7 +135,7 @@ TEST_CASE("who hangs up cancels the handler", "[supervisor]") {
   hall.run([](Hall& in, Server& server) -> io::Task<Result<>> {
     {
       GANTRY_CO_LET(Connection client, co_await in.connect());
-      GANTRY_CO_TRY(co_await send(client, api::encode_call(api::Wait{"a"})));
+      GANTRY_CO_TRY(co_await send_wait(client));
       const Deadline deadline = Deadline::in_ms(5000);
       co_await in.service.begun.wait(deadline);
       if (server.connections() != 1) co_return fail("not counted");
@@ -145,12 +153,12 @@ TEST_CASE("what is shielded goes on after its client has hung up", "[supervisor]
     const Deadline deadline = Deadline::in_ms(5000);
     {
       GANTRY_CO_LET(Connection client, co_await in.connect());
-      GANTRY_CO_TRY(co_await send(client, api::encode_call(api::Stop{"a", std::nullopt})));
+      GANTRY_CO_TRY(co_await send_stop(client));
       co_await in.service.begun.wait(deadline);
     }
     // Another client is served meanwhile.
     GANTRY_CO_LET(Connection other, co_await in.connect());
-    GANTRY_CO_TRY(co_await send(other, up_call("b")));
+    GANTRY_CO_TRY(co_await send_up(other, "b"));
     GANTRY_CO_TRY(co_await expect(other, R"({"parameters":{"id":"b","pid":0}})"));
     if (in.service.stopped.is_set()) co_return fail("ended too early");
     in.service.go.set();
@@ -163,7 +171,7 @@ TEST_CASE("who only stops to send still gets the answer", "[supervisor]") {
   Hall hall;
   hall.run([](Hall& in, Server&) -> io::Task<Result<>> {
     GANTRY_CO_LET(Connection client, co_await in.connect());
-    GANTRY_CO_TRY(co_await send(client, api::encode_call(api::Stop{"a", 1})));
+    GANTRY_CO_TRY(co_await send_stop(client));
     ::shutdown(client.socket().get(), SHUT_WR);
     const Deadline deadline = Deadline::in_ms(5000);
     co_await in.service.begun.wait(deadline);
@@ -180,7 +188,7 @@ TEST_CASE("the end of the server cancels its handlers", "[supervisor]") {
     // The client must outlive this body: the connection is kept by the hall.
     static sys::Fd kept;
     GANTRY_CO_LET(Connection client, co_await in.connect());
-    GANTRY_CO_TRY(co_await send(client, api::encode_call(api::Wait{"a"})));
+    GANTRY_CO_TRY(co_await send_wait(client));
     kept = client.socket().duplicate();
     const Deadline deadline = Deadline::in_ms(5000);
     co_await in.service.begun.wait(deadline);
@@ -192,8 +200,9 @@ TEST_CASE("the end of the server cancels its handlers", "[supervisor]") {
 io::Task<Result<>> one_up(Hall& in, int number) {
   GANTRY_CO_LET(Connection client, co_await in.connect());
   const std::string id = cat("c", number);
-  GANTRY_CO_TRY(co_await send(client, up_call(id)));
-  Result<> got = co_await expect(client, cat(R"({"parameters":{"id":")", id, R"(","pid":0}})"));
+  GANTRY_CO_TRY(co_await send_up(client, id));
+  const std::string wanted = cat(R"({"parameters":{"id":")", id, R"(","pid":0}})");
+  Result<> got = co_await expect(client, wanted);
   co_return got;
 }
 
@@ -219,7 +228,7 @@ TEST_CASE("garbage is answered and hurts nobody else", "[supervisor]") {
     const auto decoded = api::decode_reply(complaint.text, 0);
     if (decoded || !decoded.error().text.starts_with("call: line 1")) co_return fail(complaint.text);
     // The borders of messages are intact: the connection goes on.
-    GANTRY_CO_TRY(co_await send(garbage, up_call("a")));
+    GANTRY_CO_TRY(co_await send_up(garbage, "a"));
     GANTRY_CO_TRY(co_await expect(garbage, R"({"parameters":{"id":"a","pid":0}})"));
 
     GANTRY_CO_LET(const Connection half, co_await in.connect());
@@ -232,7 +241,7 @@ TEST_CASE("garbage is answered and hurts nobody else", "[supervisor]") {
     GANTRY_CO_LET(const size_t end, co_await io::read_some(in.loop, half.socket().get(), rest, deadline));
     if (end != 0) co_return fail("a half message is kept for ever");
 
-    GANTRY_CO_TRY(co_await send(bystander, up_call("b")));
+    GANTRY_CO_TRY(co_await send_up(bystander, "b"));
     Result<> fine = co_await expect(bystander, R"({"parameters":{"id":"b","pid":0}})");
     co_return fine;
   });
@@ -266,10 +275,10 @@ TEST_CASE("more connections than the limit are told so", "[supervisor]") {
       if (decoded || decoded.error().text != "the supervisor has 2 connections already: try again")
         co_return fail(refusal.text);
     }
-    GANTRY_CO_TRY(co_await send(one, up_call("a")));
+    GANTRY_CO_TRY(co_await send_up(one, "a"));
     GANTRY_CO_TRY(co_await expect(one, R"({"parameters":{"id":"a","pid":0}})"));
     GANTRY_CO_LET(Connection four, co_await in.connect());
-    GANTRY_CO_TRY(co_await send(four, up_call("b")));
+    GANTRY_CO_TRY(co_await send_up(four, "b"));
     Result<> served = co_await expect(four, R"({"parameters":{"id":"b","pid":0}})");
     co_return served;
   });

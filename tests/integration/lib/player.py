@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import zlib
 
 
 class Player:
@@ -69,3 +70,30 @@ class Player:
 
 def failed(text, errno):
     return {"error": "gantry.supervisor.Failed", "parameters": {"message": text, "errno": errno}}
+
+
+def sealed(record):
+    """As gantry seals its records: length, CRC and boot id of all before the last member."""
+    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()[:-1]
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip()
+    return text + f',"integrity":"{len(text)}:{zlib.crc32(text):08x}:{boot}"}}\n'.encode()
+
+
+def write_definition(state_dir, container, **members):
+    """definition.json of a container that is running unless last_run=1 is among the members."""
+    os.makedirs(f"{state_dir}/{container}", exist_ok=True)
+    definition = {"id": container, "bundle": "/b", "rootfs": "/r", "restart": "always", "key": 7, "run": 1, **members}
+    path = f"{state_dir}/{container}/definition.json"
+    with open(f"{path}.new", "wb") as file:
+        file.write(sealed(definition))
+    os.rename(f"{path}.new", path)
+
+
+def rewrite(path, **members):
+    """Changes members of a sealed record."""
+    with open(path, encoding="utf-8") as file:
+        record = json.load(file)
+    del record["integrity"]
+    with open(path, "wb") as file:
+        file.write(sealed({**record, **members}))
