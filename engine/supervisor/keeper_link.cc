@@ -2,10 +2,13 @@
 
 #include <poll.h>
 
+#include <chrono>
 #include <csignal>
 
 #include "engine/log.h"
+#include "io/scope.h"
 #include "io/stream.h"
+#include "io/timer.h"
 #include "io/watch.h"
 #include "sys/proc.h"
 #include "sys/text.h"
@@ -18,7 +21,7 @@ using init::KeeperTag;
 
 constexpr int64_t kAnswerMs = 10'000;
 /// Between the end of a process and the keeper's word about it.
-constexpr int64_t kGraceMs = 3'000;
+constexpr int64_t kGraceMs = 2'000;
 
 KeeperFrame make_frame(KeeperTag tag) {
   KeeperFrame frame{};
@@ -251,17 +254,38 @@ io::Task<Result<ExitStatus>> KeeperLink::wait(pid_t pid, io::Deadline deadline) 
   co_return std::move(waiting.status);
 }
 
-io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
-  const bool dead = is_dead(pidfd);
-  // What is remembered under the number of a living process belongs to another one.
-  if (pidfd >= 0 && !dead) link_.forget(pid);
-  const io::Deadline patience = dead ? io::Deadline::in_ms(kGraceMs) : io::Deadline::never();
-  const io::Deadline until = deadline.or_sooner(patience);
-  Result<ExitStatus> told = co_await link_.wait(pid, until);
-  if (told || io::is_cancelled(told.error())) co_return told;
-  if (!dead && !link_.gone().is_set()) co_return told;  // the caller's deadline
-  const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);
+namespace {
+
+/// Done when the process has ended and the keeper has had time to tell.
+io::Task<Result<>> overdue(io::Loop& loop, int pidfd) {
+  const io::Deadline never = io::Deadline::never();
+  io::Wake wake = co_await io::wait_pidfd(loop, pidfd, never);
   if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");
+  const std::chrono::milliseconds grace(kGraceMs);
+  wake = co_await io::sleep_for(loop, grace);
+  if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for a process");
+  co_return Result<>();
+}
+
+}  // namespace
+
+io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
+  if (pidfd < 0) {
+    Result<ExitStatus> told = co_await link_.wait(pid, deadline);
+    co_return told;
+  }
+  // What is remembered under the number of a living process belongs to another one.
+  if (!is_dead(pidfd)) link_.forget(pid);
+  io::Task<Result<ExitStatus>> telling = link_.wait(pid, deadline);
+  io::Task<Result<>> waiting = overdue(loop_, pidfd);
+  auto raced = co_await io::race(loop_, std::move(telling), std::move(waiting));
+  if (raced.a) co_return std::move(raced.a);
+  // The keeper is gone, or the process was never its child: it belonged to the keeper before.
+  if (!raced.b) {
+    if (!link_.gone().is_set() || io::is_cancelled(raced.a.error())) co_return std::move(raced.a);
+    const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);
+    if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");
+  }
   if (const auto kept = sys::pidfd_exit(pidfd)) co_return ExitStatus{kept->code, kept->signal};
   co_return std::unexpected(unknown_end(pid));
 }

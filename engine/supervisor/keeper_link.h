@@ -132,8 +132,8 @@ class KeeperSpawner final : public Spawner {
   KeeperLink& link_;
 };
 
-/// Exits as the keeper tells them. When the keeper is gone, or does not know: the pidfd, where the kernel keeps the
-/// status (PIDFD_GET_INFO, Linux 6.15), else an error that says so.
+/// Exits as the keeper tells them. When the keeper is gone, or the process was another keeper's child: by the pidfd,
+/// with the status where the kernel keeps it (PIDFD_GET_INFO, Linux 6.15), else an error that says so.
 class KeeperExits final : public ExitSource {
  public:
   KeeperExits(io::Loop& loop, KeeperLink& link) : loop_(loop), link_(link) {}

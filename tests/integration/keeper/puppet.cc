@@ -2,7 +2,7 @@
 // answers with a line.
 //
 // usage: puppet become SOCKET ROOT [PATH]   the process becomes the keeper, which starts `puppet serve SOCKET ROOT`
-//                                           (from PATH, when given)
+//                                           (from PATH, when given); $PUPPET_KEEPS waits in a pipe in slot 9
 //        puppet serve SOCKET ROOT           connects to SOCKET, says who it is, and obeys until the end of it
 // Answers are JSON: {"error": text} or what was asked for.
 #include <fcntl.h>
@@ -333,6 +333,9 @@ io::Task<Result<>> Puppet::obey(Words words, json::Writer& out) {
     out.member("code", ended->code).member("signal", ended->signal);
     co_return Result<>();
   }
+  if (what == "watch") {
+    GANTRY_CO_LET(pidfds_[number<pid_t>(words, 1)], sys::pidfd_open(number<pid_t>(words, 1)));
+  }
   if (what == "notify") {
     const auto which = static_cast<init::KeeperNotify>(number<uint32_t>(words, 1));
     Result<> done = co_await link_.notify(which);
@@ -377,6 +380,16 @@ Error become_from(int argc, char** argv) {
   options.args = {"puppet", "serve", argv[2], argv[3]};
   for (char** each = environ; *each != nullptr; ++each) options.env.emplace_back(*each);
   if (const char* const notify = std::getenv("NOTIFY_SOCKET")) options.notify_socket = notify;
+  if (const char* const text = std::getenv("PUPPET_KEEPS")) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) < 0 || ::write(ends[1], text, std::strlen(text)) < 0) return Error{"pipe2", errno};
+    KeptSlot kept;
+    kept.slot = 9;
+    kept.owner = 5;
+    kept.fds[kPipeRead] = ends[0];
+    kept.fds[kPipeWrite] = ends[1];
+    options.slots.push_back(kept);
+  }
   return become_keeper(std::move(options));
 }
 
