@@ -31,6 +31,7 @@ def peer_name():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "differs_from(peer, why): skip when the runtime under test is that peer")
+    config.addinivalue_line("markers", "alone: not while other tests run (scripts/test runs the others two at a time)")
     if os.geteuid() != 0:
         pytest.exit("integration tests need root", 2)
     if not os.access(PROGRAM, os.X_OK):

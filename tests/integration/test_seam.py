@@ -17,6 +17,9 @@ import pytest
 from conftest import HERE, PROGRAM
 from lib import host
 
+# Judges silences of a tenth of a second: nothing else may run beside it.
+pytestmark = pytest.mark.alone
+
 BEATS = 10
 CHURNS = 3
 ROUNDS = 3

@@ -27,6 +27,9 @@ _counter = itertools.count(1)
 class _Drop:
     """Given as a value in an override: removes the key."""
 
+    def __repr__(self):
+        return "DROP"
+
 
 DROP = _Drop()
 
