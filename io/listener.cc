@@ -121,6 +121,7 @@ Listener::Next Listener::try_accept(Result<sys::Fd>& connection) {
 void Listener::turn_away() {
   spare_.reset();
   const sys::Fd refused(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (refused) ++turned_away_;
 }
 
 Task<Result<sys::Fd>> Listener::accept(Deadline deadline) {

@@ -26,6 +26,8 @@ class Listener {
   Task<Result<sys::Fd>> accept(Deadline deadline);
 
   const sys::Fd& fd() const { return fd_; }
+  /// How many clients were turned away because there was no descriptor for them.
+  size_t turned_away() const { return turned_away_; }
 
  private:
   enum class Next { kConnection, kRetry, kWait, kBackOff };
@@ -34,6 +36,7 @@ class Listener {
 
   Loop* loop_;
   sys::Fd fd_;
+  size_t turned_away_ = 0;
   sys::Fd spare_;  ///< closed to be able to accept, and thereby refuse, when there is no number left
 };
 

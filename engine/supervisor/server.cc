@@ -65,6 +65,7 @@ io::Task<Result<>> Server::accept_all(io::Scope& clients) {
       if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "accept");
       continue;
     }
+    tell_turned_away();
     Error refusal{refusal_of(*socket), EPERM};
     const bool full = clients.active() >= limits_.connections;
     if (full && !told_full_)
@@ -76,6 +77,14 @@ io::Task<Result<>> Server::accept_all(io::Scope& clients) {
     clients.spawn(refusal.text.empty() ? attend(std::move(*socket))
                                        : turn_away(std::move(*socket), std::move(refusal)));
   }
+}
+
+void Server::tell_turned_away() {
+  const size_t now = listener_.turned_away();
+  if (now != told_turned_away_)
+    log_warning(cat("supervisor socket: ", now - told_turned_away_,
+                    " clients were turned away: no file descriptor was left (see ulimit -n)"));
+  told_turned_away_ = now;
 }
 
 io::Task<> Server::turn_away(sys::Fd socket, Error why) {
@@ -112,20 +121,27 @@ io::Task<Result<>> Server::answer(Connection& connection, Message message) {
   std::vector<sys::Fd> reply_fds;
   std::string text;
   std::optional<size_t> method;
+  bool done = false;
   if (call) {
     method = call->index();
     auto handled = service_.handle(std::move(*call), std::move(message.fds), reply_fds);
     auto gone = connection.hung_up();
     auto raced = co_await io::race(loop_, std::move(handled), std::move(gone));
-    if (!raced.a) reply_fds.clear();
+    done = raced.a.has_value();
+    if (!done) reply_fds.clear();
     text = raced.a ? api::encode_reply(*raced.a) : api::encode_error(raced.a.error());
   } else {
     text = api::encode_error(call.error());
   }
   message.fds.clear();
   std::vector<int> fds = numbers(reply_fds);
-  const io::Deadline deadline = io::Deadline::in_ms(limits_.send_ms);
-  Result<> sent = co_await connection.send(std::move(text), std::move(fds), deadline);
+  io::CancelSource* const cancel = co_await io::inherited_cancel();
+  const bool ending = cancel != nullptr && cancel->cancelled();
+  const io::Deadline deadline = io::Deadline::in_ms(ending ? kFarewellMs : limits_.send_ms);
+  auto sending = connection.send(std::move(text), std::move(fds), deadline);
+  // What was done to its end although this server ends is still to be told.
+  if (ending && done) sending = io::shield(std::move(sending));
+  Result<> sent = co_await std::move(sending);
   if (method) service_.answered(*method, sent.has_value());
   co_return sent;
 }

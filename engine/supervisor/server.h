@@ -60,6 +60,7 @@ class Server {
   io::Task<> attend(sys::Fd socket);
   io::Task<Result<>> converse(Connection& connection);
   io::Task<Result<>> answer(Connection& connection, Message message);
+  void tell_turned_away();
   io::Task<> turn_away(sys::Fd socket, Error why);
 
   io::Loop& loop_;
@@ -68,6 +69,7 @@ class Server {
   ServerLimits limits_;
   size_t connections_ = 0;
   bool told_full_ = false;
+  size_t told_turned_away_ = 0;
 };
 
 }  // namespace gantry

@@ -133,6 +133,7 @@ TEST_CASE("a listener without descriptors turns clients away and goes on", "[io]
     const NoMoreFiles limit;
     CHECK(is_timeout(loop.run(listener->accept(Deadline::in_ms(5))).error()));
   }
+  CHECK(listener->turned_away() == 1);
   std::array<std::byte, 1> buffer{};
   CHECK(loop.run(read_some(loop, unlucky->get(), buffer, Deadline::in_ms(60'000))).value_or(9) == 0);
   CHECK(loop.run(talk(loop, *listener, path)));

@@ -42,14 +42,15 @@ struct FakeService final : Service {
     co_return fail("cannot");
   }
   io::Task<> stop() {
-    const Deadline never = Deadline::never();
-    co_await go.wait(never);
+    const Deadline limit = Deadline::in_ms(stop_ms);
+    co_await go.wait(limit);
     stopped.set();
   }
   void answered(size_t /*method*/, bool sent) override { sent ? ++delivered : ++undelivered; }
 
   io::Loop& loop;
   io::Event cancelled, go, begun, stopped;
+  int64_t stop_ms = 10'000;
   int calls = 0, delivered = 0, undelivered = 0;
 };
 
@@ -195,6 +196,26 @@ TEST_CASE("the end of the server cancels its handlers", "[supervisor]") {
     co_return Result<>();
   });
   CHECK(hall.service.cancelled.is_set());
+}
+
+TEST_CASE("what was done while the server ended is still told", "[supervisor]") {
+  Hall hall;
+  hall.service.stop_ms = 10;
+  static sys::Fd kept;
+  hall.run([](Hall& in, Server&) -> io::Task<Result<>> {
+    GANTRY_CO_LET(Connection client, co_await in.connect());
+    GANTRY_CO_TRY(co_await send_stop(client));
+    kept = client.socket().duplicate();
+    const Deadline deadline = Deadline::in_ms(5000);
+    co_await in.service.begun.wait(deadline);
+    co_return Result<>();
+  });
+  CHECK(hall.service.stopped.is_set());
+  CHECK(hall.service.delivered == 1);
+  std::array<std::byte, 100> buffer{};
+  const auto got = hall.loop.run(io::read_some(hall.loop, kept.get(), buffer, Deadline::in_ms(1000)));
+  CHECK(got.value_or(0) == std::string_view(R"({"parameters":{}})").size() + 1);
+  kept.reset();
 }
 
 io::Task<Result<>> one_up(Hall& in, int number) {
