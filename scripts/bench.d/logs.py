@@ -76,7 +76,7 @@ class Conmon:
                    "--container-pidfile", directory / "pid", "--exit-dir", directory / "exits",
                    "--socket-dir-path", directory / "sockets", "--log-path", f"k8s-file:{directory}/log"]
         started = time.monotonic()
-        conmon = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        conmon = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, cwd=directory)
         sample = wait_and_measure(conmon.pid, started)
         conmon.returncode = 0
         return sample

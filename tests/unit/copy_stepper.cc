@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <climits>
 #include <optional>
+#include <utility>
 
 #include "sys/text.h"
 #include "tests/unit/copy_support.h"
@@ -89,6 +90,7 @@ struct Scenario {
   bool splices = true;
   uint64_t room = UINT64_MAX;  ///< bytes until the disk is full; there is room again after a stall or some failures
   bool creates = true;
+  bool heals = false;  ///< there is room again when a copier has died
 };
 
 /// One container whose supervisor dies and comes back.
@@ -155,6 +157,10 @@ class Stage {
   }
 
   void run() {
+    if (std::exchange(born_, true) && scenario_.heals) {
+      calls_.room = UINT64_MAX;
+      calls_.creates = true;
+    }
     Result<Copier> adopted = Copier::adopt(kept_[0].duplicate(), kept_[1].duplicate(), kept_[2].duplicate(), calls_);
     REQUIRE(adopted);
     LogFile log(options_, calls_);
@@ -183,6 +189,7 @@ class Stage {
   std::array<sys::Fd, 3> kept_;
   MortalCalls calls_;
   uint64_t lost_ = 0;
+  bool born_ = false;
 };
 
 LogOptions options(LogDriver driver, uint64_t max_size, unsigned max_files, OnFull on_full) {
@@ -237,7 +244,9 @@ TEST_CASE("a copier may die behind any system call of a rotation") {
 TEST_CASE("a copier may die while the log takes no bytes") {
   step_through({"full", options(LogDriver::kCri, 0, 4, OnFull::kBlock), false, true, 500});
   step_through({"full at once", options(LogDriver::kJson, 0, 4, OnFull::kBlock), false, true, 0});
-  step_through({"full in a rotation", options(LogDriver::kCri, 700, 60, OnFull::kBlock), false, true, 900, false});
+  const LogOptions rotated = options(LogDriver::kCri, 700, 60, OnFull::kBlock);
+  step_through({"full in a rotation", rotated, false, true, 900, false});
+  step_through({"full in a rotation until a death", rotated, false, true, 900, false, true});
 }
 
 TEST_CASE("a copier that may drop says how much, whenever it dies") {

@@ -12,8 +12,10 @@
 
 namespace gantry::copy_test {
 
-TempDir::TempDir() {
-  std::string name = std::filesystem::temp_directory_path() / "gantry-copy-XXXXXX";
+TempDir::TempDir(Where where) {
+  const bool memory = where == Where::kMemory && ::access("/dev/shm", W_OK) == 0;
+  std::string name =
+      (memory ? std::filesystem::path("/dev/shm") : std::filesystem::temp_directory_path()) / "gantry-copy-XXXXXX";
   REQUIRE(::mkdtemp(name.data()) != nullptr);
   path_ = name;
 }

@@ -16,10 +16,11 @@
 
 namespace gantry::copy_test {
 
-/// A directory of our own, removed with what is in it.
+/// A directory of our own, removed with what is in it: in memory, if there is such a place, or on a disk.
 class TempDir {
  public:
-  TempDir();
+  enum class Where { kMemory, kDisk };
+  explicit TempDir(Where where = Where::kMemory);
   ~TempDir();
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
