@@ -1,0 +1,57 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+
+#include "io/flush.h"
+#include "io/scope.h"
+
+namespace gantry::io {
+namespace {
+
+sys::Fd scratch_file() {
+  char path[] = "/tmp/gantry-flush-XXXXXX";
+  sys::Fd fd(::mkstemp(path));
+  REQUIRE(fd);
+  ::unlink(path);
+  REQUIRE(::write(fd.get(), "x", 1) == 1);
+  return fd;
+}
+
+Task<Result<>> flush_some(Flusher& flusher, int files) {
+  std::vector<sys::Fd> fds;
+  for (int i = 0; i < files; ++i) fds.push_back(scratch_file());
+  Result<> done = co_await flusher.flush(std::move(fds));
+  co_return done;
+}
+
+Task<Result<>> flush_many(Loop& loop, Flusher& flusher) {
+  Scope scope(loop);
+  for (int i = 0; i < 40; ++i) scope.spawn(flush_some(flusher, 3));
+  Result<> joined = co_await scope.join();
+  co_return joined;
+}
+
+TEST_CASE("many flushes at once all come back, more than the kernel takes in one go") {
+  Loop loop;
+  Flusher flusher(loop);
+  CHECK(loop.run(flush_many(loop, flusher)));
+}
+
+TEST_CASE("what cannot be flushed is an error, and the next flush works") {
+  Loop loop;
+  Flusher flusher(loop);
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  std::vector<sys::Fd> pipe_ends;
+  pipe_ends.emplace_back(ends[0]);
+  pipe_ends.emplace_back(ends[1]);
+  const auto refused = loop.run(flusher.flush(std::move(pipe_ends)));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().sys_errno == EINVAL);
+  CHECK(loop.run(flush_some(flusher, 1)));
+}
+
+}  // namespace
+}  // namespace gantry::io
