@@ -110,6 +110,7 @@ Result<> Creation::open_source() {
   bundle.path = request_.options.bundle;
   bundle.config_bytes = std::move(given.config);
   GANTRY_LET(bundle.spec, parse_spec(bundle.config_bytes));
+  if (!given.cgroups_path.empty()) bundle.spec.cgroups_path = given.cgroups_path;
   if (!given.netns.empty()) {
     NamespaceSpec& network = bundle.spec.namespaces[static_cast<size_t>(NamespaceType::kNetwork)];
     network.wanted = true;
@@ -119,6 +120,7 @@ Result<> Creation::open_source() {
   record_.rootfs = std::move(given.rootfs);
   record_.supervisor_socket = std::move(given.supervisor_socket);
   record_.state_dir = std::move(given.state_dir);
+  record_.supervised_run = given.run;
   return {};
 }
 
@@ -176,6 +178,8 @@ Result<> Creation::claim() {
   GANTRY_LET(const bool locked, dir_->try_lock());
   if (!locked) return fail("container with given ID already exists");
   GANTRY_TRY(dir_->save(record_));
+  const bool own_cgroup = request_.supervised && !request_.supervised->cgroups_path.empty();
+  if (own_cgroup) GANTRY_TRY(dir_->save_cgroups_path(request_.supervised->cgroups_path));
   GANTRY_TRY(dir_->save_config(bundle_->config_bytes));
   GANTRY_LET(fifos_, dir_->make_fifos());
   if (record_.notify_socket) GANTRY_TRY(make_notify_dir(dir_->fd()));
@@ -327,7 +331,8 @@ io::Task<Result<>> Creation::run_hooks(init::HookPoint point, const sys::Child& 
 }
 
 io::Task<Result<>> Creation::ready(const sys::Child& process) {
-  if (request_.guard != nullptr) GANTRY_CO_TRY(co_await request_.guard->secure(process));
+  if (request_.guard != nullptr)
+    GANTRY_CO_TRY(co_await request_.guard->secure(process, bundle_->spec.process->terminal));
   record_.phase = Phase::kCommitted;
   record_.namespace_paths = namespace_paths(bundle_->spec, process.pid);
   co_return dir_->save(record_);

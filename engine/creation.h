@@ -16,19 +16,22 @@ namespace gantry {
 /// What a supervisor adds to a creation: whatever it needs comes from here and not from the bundle, which may lie on a
 /// file system that does not answer.
 struct SupervisedCreation {
-  std::string config;  ///< bytes of config.json
-  std::string rootfs;  ///< absolute, without symlinks
-  std::string netns;   ///< joined instead of what the config says; empty = as it says
+  std::string config;        ///< bytes of config.json
+  std::string rootfs;        ///< absolute, without symlinks
+  std::string cgroups_path;  ///< instead of the config's; empty = as it says
+  std::string netns;         ///< joined instead of what the config says; empty = as it says
   std::array<int, 3> stdio{0, 1, 2};
   int console = -1;  ///< borrowed socket that gets the pty's master, if the process wants a terminal
-  std::string supervisor_socket, state_dir;  ///< for the record
+  std::string supervisor_socket, state_dir;  ///< these three for the record
+  uint32_t run = 0;
 };
 
 /// Told when init is set up and before it may rely on anything: what the container depends on must now be safe with
 /// somebody who outlives us (design §4: "the keeper has acknowledged every fd").
 class CreateGuard {
  public:
-  virtual io::Task<Result<>> secure(const sys::Child& init) = 0;
+  /// `terminal`: the master of its pty is in the socket of SupervisedCreation::console.
+  virtual io::Task<Result<>> secure(const sys::Child& init, bool terminal) = 0;
 
  protected:
   ~CreateGuard() = default;

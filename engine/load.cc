@@ -46,7 +46,8 @@ void recall_cgroups(const StateDir& dir, ContainerRecord& record) {
   const auto spec = parse_spec(*config);
   const auto host = probe_cgroup_host();
   if (!spec || !host) return;
-  const auto paths = resolve_cgroup(*host, spec->cgroups_path, dir.id());
+  const std::string instead = dir.load_cgroups_path();
+  const auto paths = resolve_cgroup(*host, instead.empty() ? spec->cgroups_path : instead, dir.id());
   if (!paths) return;
   record.cgroup_mode = cgroup_mode_name(paths->mode);
   record.cgroup_paths = paths->dirs;

@@ -24,6 +24,7 @@ void write_record(json::Writer& out, const ContainerRecord& record) {
   if (!record.supervisor_socket.empty()) {
     out.member("supervisor_socket", record.supervisor_socket);
     out.member("state_dir", record.state_dir);
+    out.member("supervised_run", record.supervised_run);
   }
   out.member("cgroup_mode", record.cgroup_mode);
   out.key("cgroup_paths");
@@ -86,6 +87,7 @@ constexpr json::Field<ContainerRecord> kFields[] = {
     {"create_runtime_begun", json::into<&ContainerRecord::create_runtime_begun>},
     {"supervisor_socket", json::into<&ContainerRecord::supervisor_socket>},
     {"state_dir", json::into<&ContainerRecord::state_dir>},
+    {"supervised_run", json::into<&ContainerRecord::supervised_run>},
     {"cgroup_mode", json::into<&ContainerRecord::cgroup_mode>},
     {"cgroup_paths", read_cgroups},
     {"namespace_paths", read_namespaces},

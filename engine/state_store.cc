@@ -21,6 +21,8 @@ constexpr size_t kMaxConfig = 16u << 20;
 constexpr char kRecordFile[] = "state.json";
 constexpr char kClaimFile[] = "cgroups";
 constexpr char kConfigFile[] = "config.json";
+constexpr size_t kMaxCgroupsPath = 4096;
+constexpr char kCgroupsPathFile[] = "cgroups_path";
 constexpr char kStartFifo[] = "exec.fifo";
 constexpr char kStatusFifo[] = "status.fifo";
 
@@ -86,6 +88,14 @@ Result<std::string> StateDir::load_config() const {
   return sys::read_file_at(dir_, kConfigFile, kMaxConfig);
 }
 
+Result<> StateDir::save_cgroups_path(std::string_view path) const {
+  return sys::replace_file_at(dir_, kCgroupsPathFile, path, 0600);
+}
+
+std::string StateDir::load_cgroups_path() const {
+  return sys::read_file_at(dir_, kCgroupsPathFile, kMaxCgroupsPath).value_or("");
+}
+
 Result<StateDir::Fifos> StateDir::make_fifos() const {
   Fifos fifos;
   GANTRY_LET(fifos.start, make_fifo(dir_, kStartFifo, 0622));
@@ -147,7 +157,8 @@ Result<std::vector<std::string>> StateStore::ids() const {
   if (!stream) return fail_path(errno, "open", root_);
   (void)root->release();
   while (const dirent* entry = ::readdir(stream.get()))
-    if (entry->d_name[0] != '.' && entry->d_type == DT_DIR) found.emplace_back(entry->d_name);
+    if (entry->d_name[0] != '.' && entry->d_name[0] != '@' && entry->d_type == DT_DIR)
+      found.emplace_back(entry->d_name);
   std::sort(found.begin(), found.end());
   return found;
 }

@@ -63,6 +63,10 @@ class StateDir {
   Result<> save_config(std::string_view config) const;
   Result<std::string> load_config() const;
 
+  /// A cgroup path that was asked for instead of the config's; empty when there is none.
+  Result<> save_cgroups_path(std::string_view path) const;
+  std::string load_cgroups_path() const;
+
   /// Makes exec.fifo (0622) and status.fifo and opens both O_RDWR: init's ends.
   struct Fifos {
     sys::Fd start, status;
