@@ -88,8 +88,13 @@ template <>
 struct Parameters<Up> {
   static constexpr size_t kRequired = 3;
   static constexpr Field<Up> kFields[] = {
-      {"id", into<&Up::id>},     {"bundle", into<&Up::bundle>}, {"rootfs", into<&Up::rootfs>},
-      {"restart", read_restart}, {"log", into<&Up::log>},       {"netns", into<&Up::netns>},
+      {"id", into<&Up::id>},
+      {"bundle", into<&Up::bundle>},
+      {"rootfs", into<&Up::rootfs>},
+      {"restart", read_restart},
+      {"log", into<&Up::log>},
+      {"netns", into<&Up::netns>},
+      {"cgroups_path", into<&Up::cgroups_path>},
   };
 };
 template <>

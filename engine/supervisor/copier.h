@@ -25,9 +25,9 @@ struct StreamProgress {
   bool mid_line = false;  ///< the last byte was no newline
 };
 
-/// One copier for all streams of a supervisor; one thread; SIGXFSZ must be ignored, or a limit on the size of files ends
-/// the process instead of the write. Its three descriptors go to the keeper, which holds them for
-/// the supervisor that comes after a crash.
+/// One copier for all streams of a supervisor; one thread; SIGXFSZ must be ignored, or a limit on the size of files
+/// ends the process instead of the write. Its three descriptors go to the keeper, which holds them for the supervisor
+/// that comes after a crash.
 ///
 ///   Copier::make(), or Copier::adopt() and then recover()
 ///   for each container: open_slot(), then step() for each of its streams whenever there is something to read

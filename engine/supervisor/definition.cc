@@ -47,6 +47,7 @@ constexpr json::Field<Definition> kFields[] = {
     {"bundle", json::into<&Definition::bundle>},
     {"rootfs", json::into<&Definition::rootfs>},
     {"netns", json::into<&Definition::netns>},
+    {"cgroups_path", json::into<&Definition::cgroups_path>},
     {"log", json::into<&Definition::log>},
     {"created", json::into<&Definition::created>},
     {"restart", read_restart},
@@ -88,6 +89,7 @@ std::string encode_definition(const Definition& definition, std::string_view boo
   json::Writer out;
   out.begin_object();
   out.member("id", definition.id).member("bundle", definition.bundle).member("rootfs", definition.rootfs);
+  out.member("cgroups_path", definition.cgroups_path);
   out.member("netns", definition.netns).member("log", definition.log).member("created", definition.created);
   out.member("restart", api::restart_policy_text(definition.restart));
   out.member("key", definition.key).member("run", definition.run).member("last_run", definition.last_run);
@@ -109,7 +111,8 @@ Result<LoadedDefinition> decode_definition(std::string_view bytes, std::string_v
   GANTRY_LET(const json::Document document, json::Document::parse(bytes, "definition.json"));
   Definition& definition = loaded.definition;
   GANTRY_TRY(json::read_fields(document.root(), kFields, definition));
-  if (definition.id != id) return fail(cat("definition.json of ", id, " is that of \"", json::one_line(definition.id), "\""));
+  if (definition.id != id)
+    return fail(cat("definition.json of ", id, " is that of \"", json::one_line(definition.id), "\""));
   if (definition.key == 0 || definition.run == 0)
     return fail(cat("definition.json of ", id, ": key and run must not be 0"));
   if (!definition.bundle.starts_with('/') || !definition.rootfs.starts_with('/'))
@@ -166,7 +169,8 @@ Result<> DefinitionStore::remove(const std::string& id, bool keep_log) const {
   if (!dir && dir.error().sys_errno == ENOENT) return {};
   if (!dir) return forward(std::move(dir));
   // The definition first: without it the rest is nobody's.
-  if (::unlinkat(dir->get(), kDefinitionFile, 0) < 0 && errno != ENOENT) return fail_path(errno, "unlink", kDefinitionFile);
+  if (::unlinkat(dir->get(), kDefinitionFile, 0) < 0 && errno != ENOENT)
+    return fail_path(errno, "unlink", kDefinitionFile);
   bool kept = false;
   GANTRY_TRY(remove_files(*dir, keep_log, kept));
   if (!kept && ::unlinkat(dir_.get(), id.c_str(), AT_REMOVEDIR) < 0) return fail_path(errno, "rmdir", dir_of(id));

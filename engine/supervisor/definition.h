@@ -18,19 +18,21 @@ namespace gantry {
 
 struct Definition {
   std::string id, bundle, rootfs;
-  std::string netns;  ///< --netns; empty = as the config says
-  std::string log;    ///< --log as given
+  std::string cgroups_path;  ///< instead of the config's; empty = as it says
+  std::string netns;         ///< --netns; empty = as the config says
+  std::string log;           ///< --log as given
   std::string created;
   api::RestartPolicy restart;
-  uint32_t key = 0;  ///< random, never 0: with `run` it names one run to the keeper, so that no exit is taken for another's
-  uint32_t run = 1;  ///< the run that is due or in progress, or the last one when `last_run` is the same
+  uint32_t key =
+      0;  ///< random, never 0: with `run` it names one run to the keeper, so that no exit is taken for another's
+  uint32_t run = 1;       ///< the run that is due or in progress, or the last one when `last_run` is the same
   uint32_t last_run = 0;  ///< the run that `exit` belongs to; 0 = none has ended
   api::Exit exit;
-  uint64_t restarts = 0;      ///< by policy, since `up`
-  uint32_t failures = 0;      ///< in a row, for on-failure:N and the back-off
-  int64_t started_ns = 0;     ///< CLOCK_REALTIME of the last start
+  uint64_t restarts = 0;   ///< by policy, since `up`
+  uint32_t failures = 0;   ///< ends in a row that came early, for the back-off
+  int64_t started_ns = 0;  ///< CLOCK_REALTIME of the last start
   bool stopped_by_user = false;
-  bool quarantined = false;   ///< its operations killed the supervisor three times in ten seconds
+  bool quarantined = false;  ///< its operations killed the supervisor three times in ten seconds
 
   /// Nothing is running and nothing is due.
   bool ended() const { return last_run == run; }

@@ -1,8 +1,8 @@
 // One supervised container: its runs, one after the other, and what people ask of it meanwhile.
 //
 // A run goes: pipes, create (the keeper holds everything before Commit), start, copying, the end, the exit on record,
-// the next run or none. After each step a successor of this process finds out from the keeper's table, the definition
-// and the container's state directory where to go on; nothing is done twice and nothing is left out.
+// the next run or none. At each step a successor of this process finds out from the keeper's table, the definition and
+// the container's state directory where to go on: nothing is done twice and nothing is left out.
 #pragma once
 
 #include <memory>
@@ -12,78 +12,105 @@
 #include "engine/creation.h"
 #include "engine/supervisor/definition.h"
 #include "engine/supervisor/host.h"
+#include "engine/supervisor/log_file.h"
 #include "io/event.h"
 #include "io/scope.h"
 
 namespace gantry {
 
+/// What belongs to one run.
+struct SupervisedRun {
+  uint32_t slot = 0;
+  pid_t pid = 0;
+  bool foreign = false;  ///< not a child of the keeper: only its pidfd tells of its end
+  sys::Fd pidfd;
+  sys::Fd out, err;              ///< where its output comes from; a terminal has only `out`
+  std::optional<HeldExit> exit;  ///< it ended while no supervisor was looking
+  std::unique_ptr<io::Scope> streams;
+};
+
 class Supervised final : CreateGuard {
  public:
-  /// `host` must outlive it, and the task of live() must have ended before it dies.
-  Supervised(SupervisorHost& host, Definition definition);
+  /// `host` must outlive it, and the task of live() must have ended before it dies. Fails when the definition's log
+  /// cannot be understood.
+  static Result<std::unique_ptr<Supervised>> make(SupervisorHost& host, Definition definition);
   ~Supervised();
 
   const Definition& definition() const { return definition_; }
   pid_t pid() const { return run_ ? run_->pid : 0; }
-  std::string log_path() const;
+  LogFile& log() { return log_; }
+  const LogFile& log() const { return log_; }
+  /// Another supervisor has tried to run this three times and has not lived to tell.
+  void quarantine() { definition_.quarantined = true; }
 
-  /// Runs until nothing is due any more. `kept`: what the keeper holds for the run in progress, after a restart of the
-  /// supervisor. Cancelled: leaves everything as it is.
-  io::Task<> live(std::optional<HeldRun> kept);
+  /// Runs until nothing is due any more. `kept`: what the keeper holds for it after a restart of the supervisor;
+  /// `fresh`: it was just defined, and if it cannot be started at all, that is the error of first_start(). Cancelled:
+  /// leaves everything as it is.
+  io::Task<> live(std::optional<HeldRun> kept, bool fresh);
 
-  /// Waits until the first run has begun, or could not: the error of `up`.
+  /// Waits until the first run has begun, or could not.
   io::Task<Result<pid_t>> first_start();
-  /// Waits for the end of live().
+  /// Waits until it has ended for good.
   io::Task<Result<>> wait_ended();
   bool has_ended() const { return ended_.is_set(); }
+  /// Waits for the end of live() itself, which may still have output to bring home.
+  io::Task<Result<>> wait_settled();
 
-  /// Nothing is to be started again. Wakes a back-off.
+  /// What must outlive the boot is on the disk: the definition of a container that is started again.
+  io::Task<Result<>> make_durable();
+
+  /// Nothing is to be started again. Ends a back-off.
   Result<> mark_stopped();
-  /// mark_stopped, the stop signal, and SIGKILL when it has not ended after `grace_seconds`.
+  /// mark_stopped(), the stop signal, and SIGKILL when it has not ended after `grace_seconds`.
   io::Task<Result<>> stop(unsigned grace_seconds);
-  /// mark_stopped and SIGKILL for all of it.
+  /// Ends the run because the supervisor ends: what the policy wants is left to the next one.
+  io::Task<Result<>> stop_for_exit(unsigned grace_seconds);
+  /// mark_stopped() and SIGKILL for all of it.
   io::Task<Result<>> kill_now();
 
-  /// Opens the log anew.
-  Result<> reopen_log();
+  /// Lets go of the log file: the next write opens it anew.
+  void reopen_log() { log_.release(); }
 
  private:
-  /// What belongs to one run.
-  struct Run {
-    uint32_t slot = 0;
-    pid_t pid = 0;
-    bool foreign = false;  ///< not a child of the keeper: only its pidfd tells of its end
-    sys::Fd pidfd;
-    sys::Fd out, err;  ///< where its output comes from; a terminal has only `out`
-    std::unique_ptr<io::Scope> streams;
-  };
-  struct Ended {
-    api::Exit exit;
-    bool restart = false;
-  };
-
+  Supervised(SupervisorHost& host, Definition definition, LogOptions log);
+  // supervised_run.cc
   io::Task<Result<>> begin_run();
   io::Task<Result<>> create_and_start();
-  io::Task<Result<>> start_created(Created& created);
-  io::Task<Result<>> resume_run(HeldRun kept);
-  io::Task<Result<bool>> was_started();
+  io::Task<Result<>> create();
+  io::Task<Result<>> start_created(Created created);
+  io::Task<Result<>> secure(const sys::Child& init, bool terminal) override;
+  Result<> check_ours() const;
   io::Task<Result<>> clear_remains();
-  io::Task<Result<>> secure(const sys::Child& init) override;
   io::Task<> abandon_run();
-  io::Task<api::Exit> await_exit();
-  io::Task<> drain();
-  io::Task<> finish_run(api::Exit exit);
-  io::Task<bool> back_off();
+  io::Task<Result<>> release_run();
+  // supervised_resume.cc
+  void take_over(HeldRun kept);
+  io::Task<Result<>> resume_run(HeldRun kept);
+  bool was_started() const;
+  io::Task<Result<api::Exit>> await_exit();
+  // supervised.cc
+  io::Task<Result<>> finish_run(api::Exit exit);
+  io::Task<Result<>> bring_home();
+  io::Task<Result<>> back_off();
   bool restart_due(const api::Exit& exit) const;
   void start_streams();
-  void save();
+  io::Task<Result<>> save();
+  io::Task<Result<>> await_running();
+  io::Task<Result<>> end_run(unsigned grace_seconds);
+  io::Task<Result<>> end_run_now();
+  io::Task<Result<>> one_run(std::optional<HeldRun>& kept, bool fresh, bool& again);
 
   SupervisorHost& host_;
   Definition definition_;
-  std::optional<Run> run_;
-  std::optional<HeldExit> kept_exit_;
-  sys::Fd console_;  ///< our end of the socket that init sends its terminal to, during a creation
-  io::Event begun_, ended_, nudge_;
+  LogFile log_;
+  std::optional<SupervisedRun> run_;
+  sys::Fd console_;    ///< our end of the socket that init sends its terminal to, during a creation
+  io::Event begun_;    ///< the first run has begun or could not
+  io::Event running_;  ///< a run is in progress, or nothing will ever be
+  io::Event idle_;     ///< the run that was in progress is over, and its end on record
+  io::Event ended_;    ///< nothing is due any more
+  io::Event settled_;  ///< live() is over
+  io::Event nudge_;    ///< somebody wants a back-off to end
   std::optional<Error> first_error_;
 };
 

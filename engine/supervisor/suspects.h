@@ -1,5 +1,5 @@
-// Which containers a supervisor is working on, told to its successor: what kills three supervisors in ten seconds is put
-// in quarantine, and the others go on.
+// Which containers a supervisor is working on, told to its successor: what kills three supervisors in ten seconds is
+// put in quarantine, and the others go on.
 //
 // The memory is a shared memfd that the keeper holds, so a kill -9 at any instruction leaves it as it was. Pure apart
 // from that mapping; main thread only.

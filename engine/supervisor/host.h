@@ -1,0 +1,75 @@
+// What all containers of one supervisor share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/supervisor/copier.h"
+#include "engine/supervisor/definition.h"
+#include "engine/supervisor/keeper_link.h"
+#include "engine/supervisor/suspects.h"
+#include "engine/verbs.h"
+#include "io/event.h"
+#include "io/flush.h"
+
+namespace gantry {
+
+/// KeeperHold::kind of what a supervisor has the keeper hold.
+enum class HeldKind : uint32_t {
+  kSelf = 1,       ///< fds: journal, staging pipe (read, write), suspects
+  kListener = 2,   ///< fds: the listening socket
+  kContainer = 3,  ///< fds: stdout or the terminal, stderr, init's pidfd; owner: Definition::owner()
+};
+
+/// The slots of a supervisor's own things; containers have those behind.
+inline constexpr uint32_t kSelfSlot = 0;
+inline constexpr uint32_t kListenerSlot = 1;
+inline constexpr uint32_t kFirstContainerSlot = 2;
+
+/// Positions of a container's descriptors in its slot.
+inline constexpr size_t kHeldOut = 0, kHeldErr = 1;
+
+/// The numbers below the keeper's slot_count and kCopySlots, low ones first: one for each run that is in progress.
+class SlotNumbers {
+ public:
+  explicit SlotNumbers(uint32_t count) : taken_(count, false) {}
+  void mark(uint32_t slot) { taken_[slot] = true; }
+  /// "N containers run at once, and no more can: ..." when all are taken.
+  Result<uint32_t> take();
+  void give_back(uint32_t slot) { taken_[slot] = false; }
+
+ private:
+  std::vector<bool> taken_;
+};
+
+/// How a run ended while no supervisor was looking.
+struct HeldExit {
+  std::optional<ExitStatus> status;
+  int64_t time_ns = 0;
+};
+
+/// A run that a former supervisor began, as the keeper's table has it.
+struct HeldRun {
+  uint32_t slot = 0;
+  uint32_t run = 0;  ///< number of the run, from the slot's owner
+  pid_t pid = 0;
+  bool foreign = false;
+  std::optional<HeldExit> exit;
+  sys::Fd out, err, pidfd;
+};
+
+struct SupervisorHost {
+  Env& env;
+  KeeperLink& keeper;
+  const DefinitionStore& definitions;
+  SlotNumbers& slots;
+  Suspects& suspects;
+  io::Semaphore& admission;
+  Copier& copier;
+  io::Flusher& flusher;
+  std::string socket;    ///< for the records of containers
+  bool closing = false;  ///< no further run is begun: the supervisor is about to end
+};
+
+}  // namespace gantry

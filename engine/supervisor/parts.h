@@ -1,0 +1,45 @@
+// What a Supervisor consists of, in the order in which it is made. Only for the .cc files of Supervisor.
+#pragma once
+
+#include "engine/supervisor/supervisor.h"
+
+namespace gantry {
+
+struct Supervisor::Parts {
+  Parts(io::Loop& loop, const SupervisorOptions& options, KeeperView keeper_table, DefinitionStore definition_store,
+        Suspects noted, Copier copying)
+      : table(std::move(keeper_table)),
+        store(options.root, true),
+        keeper(loop, sys::Fd(init::kSupervisorSocketFd)),
+        spawner(keeper),
+        exits(loop, keeper),
+        env{loop, store, spawner, exits, options.program, 0},
+        definitions(std::move(definition_store)),
+        slots(table.head().slot_count < kCopySlots ? table.head().slot_count : kCopySlots),
+        suspects(std::move(noted)),
+        admission(loop, options.parallel),
+        copier(std::move(copying)),
+        flusher(loop),
+        host{env, keeper, definitions, slots, suspects, admission, copier, flusher, options.socket} {}
+
+  KeeperView table;
+  StateStore store;
+  KeeperLink keeper;
+  KeeperSpawner spawner;
+  KeeperExits exits;
+  Env env;
+  DefinitionStore definitions;
+  SlotNumbers slots;
+  Suspects suspects;
+  io::Semaphore admission;
+  Copier copier;
+  io::Flusher flusher;
+  SupervisorHost host;
+  std::optional<Server> server;
+  bool fresh_copier = true;  ///< the journal is new: slots of runs in progress are to be opened
+  bool fresh_listener = true;
+  std::map<uint32_t, HeldRun> held;  ///< by Definition::key: what the keeper had at the start
+  std::vector<uint32_t> guilty;      ///< keys that go into quarantine
+};
+
+}  // namespace gantry

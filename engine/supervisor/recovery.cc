@@ -1,0 +1,248 @@
+// What a supervisor finds when it starts: the keeper's table, the definitions, and what the containers' own records
+// say.
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "engine/clock.h"
+#include "engine/load.h"
+#include "engine/log.h"
+#include "engine/supervisor/parts.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+sys::Fd held_fd(const init::KeeperSlot& slot, size_t position) {
+  return sys::Fd(slot.fds[position]);
+}
+
+/// A container's slot as a value that owns this process' copies of the descriptors.
+HeldRun held_run(uint32_t number, const init::KeeperSlot& slot) {
+  HeldRun run;
+  run.slot = number;
+  run.run = static_cast<uint32_t>(slot.owner);
+  run.pid = slot.pid;
+  run.foreign = (slot.flags & init::kSlotForeign) != 0;
+  run.out = held_fd(slot, kHeldOut);
+  run.err = held_fd(slot, kHeldErr);
+  run.pidfd = held_fd(slot, init::kHeldPidfd);
+  if (slot.state == init::SlotState::kExited) {
+    HeldExit& exit = run.exit.emplace();
+    exit.time_ns = slot.time;
+    if ((slot.flags & init::kSlotExitUnknown) == 0) exit.status = ExitStatus{slot.code, slot.signal};
+  }
+  return run;
+}
+
+/// Everything that the keeper's table names, sorted.
+struct Found {
+  sys::Fd journal, staging_read, staging_write, suspects, listener;
+  std::map<uint32_t, HeldRun> runs;
+  std::vector<uint32_t> slots;
+};
+
+Found look_through(const KeeperView& table) {
+  Found found;
+  for (uint32_t number = 0; number < table.head().used && number < table.head().slot_count; ++number) {
+    const init::KeeperSlot& slot = table.slot(number);
+    if (slot.state == init::SlotState::kFree) continue;
+    found.slots.push_back(number);
+    switch (static_cast<HeldKind>(slot.kind)) {
+      case HeldKind::kSelf:
+        found.journal = held_fd(slot, 0);
+        found.staging_read = held_fd(slot, 1);
+        found.staging_write = held_fd(slot, 2);
+        found.suspects = held_fd(slot, 3);
+        break;
+      case HeldKind::kListener:
+        found.listener = held_fd(slot, 0);
+        break;
+      case HeldKind::kContainer:
+        found.runs.insert_or_assign(Definition::key_of(slot.owner), held_run(number, slot));
+        break;
+    }
+  }
+  return found;
+}
+
+Result<Copier> take_over_copier(Found& found, bool& fresh) {
+  fresh = true;
+  if (!found.journal) return Copier::make();
+  auto adopted = Copier::adopt(std::move(found.journal), std::move(found.staging_read), std::move(found.staging_write));
+  fresh = !adopted;
+  if (adopted) return adopted;
+  log_error(cat("what was on its way into logs is lost: ", adopted.error().text));
+  return Copier::make();
+}
+
+Result<Suspects> take_over_suspects(Found& found) {
+  if (!found.suspects) return Suspects::make();
+  auto adopted = Suspects::adopt(std::move(found.suspects));
+  if (adopted) return adopted;
+  log_warning(adopted.error().text);
+  return Suspects::make();
+}
+
+/// A run of an earlier boot has ended with it, nobody knows how.
+void end_with_boot(Definition& definition) {
+  if (definition.ended()) return;
+  definition.last_run = definition.run;
+  definition.exit = api::Exit();
+  definition.failures = 0;
+  const bool due =
+      definition.restart.when != api::Restart::kNo && !definition.stopped_by_user && !definition.quarantined;
+  if (!due) return;
+  ++definition.run;
+  ++definition.restarts;
+}
+
+}  // namespace
+
+io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, SupervisorOptions options) {
+  (void)::fcntl(init::kSupervisorSocketFd, F_SETFD, FD_CLOEXEC);
+  (void)::fcntl(init::kSupervisorTableFd, F_SETFD, FD_CLOEXEC);
+  if (::close_range(init::kFirstHeld, ~0u, CLOSE_RANGE_CLOEXEC) < 0) co_return fail_errno(errno, "close_range");
+  const sys::Fd table_fd(init::kSupervisorTableFd);
+  GANTRY_CO_LET(KeeperView table, KeeperView::map(table_fd));
+  Found found = look_through(table);
+  bool fresh_copier = true;
+  GANTRY_CO_LET(Copier copier, take_over_copier(found, fresh_copier));
+  GANTRY_CO_LET(Suspects suspects, take_over_suspects(found));
+  GANTRY_CO_LET(DefinitionStore definitions, DefinitionStore::open(options.state_dir));
+  std::vector<uint32_t> guilty = suspects.after_crash(monotonic_ns());
+  auto parts = std::make_unique<Parts>(loop, options, std::move(table), std::move(definitions), std::move(suspects),
+                                       std::move(copier));
+  parts->fresh_copier = fresh_copier;
+  parts->guilty = std::move(guilty);
+  parts->held = std::move(found.runs);
+  parts->slots.mark(kSelfSlot);
+  parts->slots.mark(kListenerSlot);
+  for (const uint32_t slot : found.slots) parts->slots.mark(slot);
+  if (found.listener) {
+    GANTRY_CO_LET(io::Listener listener, adopt_listener(loop, std::move(found.listener)));
+    parts->fresh_listener = false;
+    std::unique_ptr<Supervisor> made(new Supervisor(loop, std::move(options), std::move(parts)));
+    made->parts_->server.emplace(loop, *made, std::move(listener));
+    co_return made;
+  }
+  GANTRY_CO_LET(io::Listener listener, co_await listen_at(loop, options.socket));
+  std::unique_ptr<Supervisor> made(new Supervisor(loop, std::move(options), std::move(parts)));
+  made->parts_->server.emplace(loop, *made, std::move(listener));
+  co_return made;
+}
+
+/// The keeper gets what the next supervisor will need, before anything depends on it.
+io::Task<Result<>> Supervisor::hold_own() {
+  Parts& parts = *parts_;
+  KeeperHold own;
+  own.slot = kSelfSlot;
+  own.kind = static_cast<uint32_t>(HeldKind::kSelf);
+  const Copier::Descriptors copying = parts.copier.descriptors();
+  own.fds = {copying.journal, copying.staging_read, copying.staging_write, parts.suspects.memfd().get()};
+  if (parts.fresh_copier) GANTRY_CO_TRY(co_await parts.keeper.hold(own));
+  KeeperHold listener;
+  listener.slot = kListenerSlot;
+  listener.kind = static_cast<uint32_t>(HeldKind::kListener);
+  listener.fds[0] = parts.server->listening_socket().get();
+  if (parts.fresh_listener) GANTRY_CO_TRY(co_await parts.keeper.hold(listener));
+  co_return Result<>();
+}
+
+io::Task<Result<>> Supervisor::recover() {
+  Parts& parts = *parts_;
+  GANTRY_CO_TRY(co_await hold_own());
+  GANTRY_CO_LET(const std::vector<std::string> ids, parts.definitions.ids());
+  std::vector<std::pair<std::shared_ptr<Supervised>, std::optional<HeldRun>>> found;
+  std::map<unsigned, Supervised*> by_slot;
+  for (const std::string& id : ids) {
+    std::optional<HeldRun> kept;
+    Result<std::shared_ptr<Supervised>> container = co_await recover_one(id, kept);
+    if (!container) {
+      log_error(cat("container ", id, " cannot be taken over: ", container.error().text));
+      continue;
+    }
+    if (kept) by_slot[kept->slot] = container->get();
+    found.emplace_back(std::move(*container), std::move(kept));
+  }
+  if (parts.fresh_copier) {
+    for (const auto& [slot, container] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
+  } else {
+    GANTRY_CO_TRY(parts.copier.recover([&by_slot](unsigned slot) {
+      const auto known = by_slot.find(slot);
+      return known == by_slot.end() ? nullptr : &known->second->log();
+    }));
+  }
+  co_await drop_strangers();
+  for (auto& [container, kept] : found) adopt(std::move(container), std::move(kept), false);
+  co_return Result<>();
+}
+
+io::Task<Result<std::shared_ptr<Supervised>>> Supervisor::recover_one(std::string id, std::optional<HeldRun>& kept) {
+  Parts& parts = *parts_;
+  GANTRY_CO_LET(LoadedDefinition loaded, parts.definitions.load(id));
+  Definition& definition = loaded.definition;
+  if (const auto held = parts.held.find(definition.key); held != parts.held.end()) {
+    kept = std::move(held->second);
+    parts.held.erase(held);
+  }
+  bool changed = false;
+  if (!loaded.this_boot) {
+    end_with_boot(definition);
+    changed = true;
+  }
+  if (std::find(parts.guilty.begin(), parts.guilty.end(), definition.key) != parts.guilty.end()) {
+    definition.quarantined = true;
+    changed = true;
+    log_error(cat("container ", id, " is in quarantine: three supervisors in a row did not survive working on it"));
+  }
+  if (changed) GANTRY_CO_TRY(parts.definitions.save(definition));
+  if (!kept && !definition.ended()) GANTRY_CO_TRY(co_await find_unheld(definition, kept));
+  GANTRY_CO_LET(std::unique_ptr<Supervised> container, Supervised::make(parts.host, std::move(definition)));
+  co_return std::shared_ptr<Supervised>(std::move(container));
+}
+
+/// A run that no keeper knows: keeper and supervisor were killed together. What still lives is taken over without its
+/// output, whose pipes are gone; what has ended has done so unseen.
+io::Task<Result<>> Supervisor::find_unheld(const Definition& definition, std::optional<HeldRun>& kept) {
+  Parts& parts = *parts_;
+  Result<Loaded> container = load_container(parts.env, definition.id);
+  if (!container || container->health != RecordHealth::kGood) co_return Result<>();
+  const ContainerRecord& record = container->record;
+  const bool ours = record.supervisor_socket == options_.socket && record.supervised_run == definition.run;
+  if (!ours || record.phase != Phase::kCommitted || container->dir.has_start_fifo()) co_return Result<>();
+  HeldRun run;
+  run.run = definition.run;
+  run.pid = record.pid;
+  run.foreign = true;
+  run.pidfd = std::move(container->pidfd);
+  if (!run.pidfd) run.exit.emplace();
+  GANTRY_CO_LET(run.slot, parts.slots.take());
+  GANTRY_CO_TRY(parts.copier.open_slot(run.slot));
+  KeeperHold hold;
+  hold.slot = run.slot;
+  hold.kind = static_cast<uint32_t>(HeldKind::kContainer);
+  hold.owner = definition.owner();
+  hold.fds[init::kHeldPidfd] = run.pidfd.get();
+  if (run.pidfd) GANTRY_CO_TRY(co_await parts.keeper.hold(hold));
+  kept = std::move(run);
+  co_return Result<>();
+}
+
+/// Slots of containers without a definition: it was removed, and the supervisor died before it could say so.
+io::Task<> Supervisor::drop_strangers() {
+  Parts& parts = *parts_;
+  for (auto& [key, run] : parts.held) {
+    if (run.pidfd && !run.exit) (void)sys::pidfd_signal(run.pidfd, SIGKILL);
+    const Result<> released = co_await parts.keeper.release(run.slot);
+    if (!released) log_warning(released.error().text);
+    parts.slots.give_back(run.slot);
+  }
+  parts.held.clear();
+}
+
+}  // namespace gantry

@@ -1,0 +1,301 @@
+#include "engine/supervisor/supervised.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "engine/clock.h"
+#include "engine/load.h"
+#include "engine/log.h"
+#include "engine/supervisor/copy_stream.h"
+#include "io/timer.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+constexpr int64_t kDeathLimitMs = 10'000;
+constexpr int64_t kSaveAgainMs = 1'000;
+/// A run that lived so long was no failure: the count of failures in a row, and with it the back-off, starts again.
+constexpr int64_t kHealthyNs = 10'000'000'000;
+constexpr int64_t kFirstBackOffMs = 100;
+constexpr int64_t kLongestBackOffMs = 60'000;
+constexpr const char* kStopSignal = "org.opencontainers.image.stopSignal";
+
+int64_t back_off_ms(uint32_t failures) {
+  if (failures == 0) return 0;
+  if (failures > 16) return kLongestBackOffMs;
+  return std::min(kFirstBackOffMs << (failures - 1), kLongestBackOffMs);
+}
+
+/// "SIGTERM", "TERM" or a number; SIGTERM for what is none.
+int signal_number(const std::string& text) {
+  const std::string_view name = std::string_view(text).starts_with("SIG") ? std::string_view(text).substr(3) : text;
+  if (const auto number = parse_number<int>(name); number && *number > 0 && *number < NSIG) return *number;
+  for (int signo = 1; signo < NSIG; ++signo) {
+    const char* known = ::sigabbrev_np(signo);
+    if (known != nullptr && name == known) return signo;
+  }
+  return SIGTERM;
+}
+
+}  // namespace
+
+Supervised::Supervised(SupervisorHost& host, Definition definition, LogOptions log)
+    : host_(host),
+      definition_(std::move(definition)),
+      log_(std::move(log)),
+      begun_(host.env.loop),
+      running_(host.env.loop),
+      idle_(host.env.loop),
+      ended_(host.env.loop),
+      settled_(host.env.loop),
+      nudge_(host.env.loop) {}
+
+Supervised::~Supervised() = default;
+
+Result<std::unique_ptr<Supervised>> Supervised::make(SupervisorHost& host, Definition definition) {
+  GANTRY_LET(LogOptions log, parse_log_options(definition.log));
+  if (log.path.empty()) log.path = host.definitions.dir_of(definition.id) + "/container.log";
+  return std::unique_ptr<Supervised>(new Supervised(host, std::move(definition), std::move(log)));
+}
+
+io::Task<> Supervised::live(std::optional<HeldRun> kept, bool fresh) {
+  bool again = kept.has_value() || !definition_.ended();
+  while (again) {
+    const Result<> ran = co_await one_run(kept, fresh, again);
+    if (!ran && io::is_cancelled(ran.error())) co_return;
+    if (!ran) log_warning(cat("container ", definition_.id, ": ", ran.error().text));
+    fresh = false;
+    if (host_.closing) co_return;
+  }
+  begun_.set();
+  running_.set();
+  idle_.set();
+  ended_.set();
+  settled_.set();
+}
+
+/// One run from its beginning, or from where a former supervisor left it, to its end on record. The error is that of a
+/// cancelled supervisor, or something to be told.
+io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh, bool& again) {
+  if (kept && (definition_.ended() || kept->run != definition_.run)) {
+    // Its end is on record already; what may be left is output.
+    take_over(*std::exchange(kept, std::nullopt));
+    again = !definition_.ended();
+    Result<> home = co_await bring_home();
+    co_return home;
+  }
+  Result<> begun;
+  if (kept) {
+    HeldRun held = *std::exchange(kept, std::nullopt);
+    begun = co_await resume_run(std::move(held));
+  } else {
+    GANTRY_CO_TRY(co_await back_off());
+    begun = definition_.ended() ? Result<>() : co_await begin_run();
+  }
+  if (!begun && io::is_cancelled(begun.error())) co_return begun;
+  if (definition_.ended()) {  // stopped during the back-off
+    again = false;
+    co_return Result<>();
+  }
+  api::Exit exit;
+  if (begun) {
+    begun_.set();
+    idle_.reset();
+    running_.set();
+    GANTRY_CO_LET(exit, co_await await_exit());
+    running_.reset();
+  } else {
+    exit.at = utc_text(realtime_ns());
+    if (fresh) {
+      first_error_ = begun.error();
+      again = false;
+      co_return Result<>();
+    }
+  }
+  GANTRY_CO_TRY(co_await finish_run(std::move(exit)));
+  again = !definition_.ended();
+  if (run_) GANTRY_CO_TRY(co_await bring_home());
+  co_return begun;
+}
+
+bool Supervised::restart_due(const api::Exit& exit) const {
+  if (definition_.stopped_by_user || definition_.quarantined) return false;
+  const api::RestartPolicy& policy = definition_.restart;
+  if (policy.when == api::Restart::kAlways) return true;
+  if (policy.when == api::Restart::kNo || (exit.known && exit.shell() == 0)) return false;
+  return policy.max_retries == 0 || definition_.restarts < policy.max_retries;
+}
+
+/// The end goes on record, together with whether another run is due; only then the keeper may forget it.
+io::Task<Result<>> Supervised::finish_run(api::Exit exit) {
+  const bool healthy = realtime_ns() - definition_.started_ns >= kHealthyNs;
+  definition_.failures = healthy ? 0 : definition_.failures + 1;
+  const bool again = restart_due(exit);
+  definition_.exit = std::move(exit);
+  definition_.last_run = definition_.run;
+  if (again) {
+    ++definition_.run;
+    ++definition_.restarts;
+  }
+  GANTRY_CO_TRY(co_await save());
+  if (!again) ended_.set();
+  idle_.set();
+  co_return Result<>();
+}
+
+/// Tries until it is done: an end that is not on record would be lost together with this process.
+io::Task<Result<>> Supervised::save() {
+  for (bool told = false;; told = true) {
+    const Result<> saved = host_.definitions.save(definition_);
+    if (saved) co_return Result<>();
+    if (!told) log_warning(cat("container ", definition_.id, ": its definition cannot be saved: ", saved.error().text));
+    const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kSaveAgainMs));
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "saving a definition");
+  }
+}
+
+/// Waits as long as the failures before deserve. What is stopped meanwhile has ended.
+io::Task<Result<>> Supervised::back_off() {
+  const io::Deadline deadline = io::Deadline::in_ms(back_off_ms(definition_.failures));
+  if (!definition_.stopped_by_user && definition_.failures > 0) {
+    nudge_.reset();
+    const io::Wake wake = co_await nudge_.wait(deadline);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "back-off");
+  }
+  if (!definition_.stopped_by_user && !definition_.quarantined) co_return Result<>();
+  // The run that was due will not be.
+  if (definition_.last_run == 0) definition_.exit.at = utc_text(realtime_ns());
+  if (definition_.last_run != 0) definition_.run = definition_.last_run;
+  definition_.last_run = definition_.run;
+  Result<> saved = co_await save();
+  co_return saved;
+}
+
+void Supervised::start_streams() {
+  run_->streams = std::make_unique<io::Scope>(host_.env.loop);
+  const auto slot = static_cast<uint16_t>(run_->slot);
+  if (run_->out) run_->streams->spawn(copy_stream(host_.env.loop, host_.copier, {slot, 0}, run_->out.get(), log_));
+  if (run_->err) run_->streams->spawn(copy_stream(host_.env.loop, host_.copier, {slot, 1}, run_->err.get(), log_));
+}
+
+/// All that the run has written goes into the log; then nothing is left of the run but its record.
+io::Task<Result<>> Supervised::bring_home() {
+  const auto slot = static_cast<uint16_t>(run_->slot);
+  const int sources[] = {run_->out.get(), run_->err.get()};
+  for (uint8_t stream = 0; stream < 2; ++stream) {
+    const StreamId id{slot, stream};
+    for (bool done = sources[stream] < 0; !done;) {
+      const io::Deadline deadline = io::Deadline::in_ms(kDeathLimitMs);
+      GANTRY_CO_LET(done, co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline));
+    }
+  }
+  (void)co_await run_->streams->cancel_and_join();
+  Result<> released = co_await release_run();
+  co_return released;
+}
+
+io::Task<Result<pid_t>> Supervised::first_start() {
+  const io::Deadline never = io::Deadline::never();
+  const io::Wake wake = co_await begun_.wait(never);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for the start");
+  if (first_error_) co_return std::unexpected(*first_error_);
+  co_return pid();
+}
+
+io::Task<Result<>> Supervised::wait_ended() {
+  const io::Deadline never = io::Deadline::never();
+  const io::Wake wake = co_await ended_.wait(never);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for the end");
+  co_return Result<>();
+}
+
+io::Task<Result<>> Supervised::wait_settled() {
+  const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
+  const io::Wake wake = co_await settled_.wait(limit);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, cat("output of ", definition_.id));
+  co_return Result<>();
+}
+
+io::Task<Result<>> Supervised::await_running() {
+  const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
+  const io::Wake wake = co_await running_.wait(limit);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, cat("start of ", definition_.id));
+  co_return Result<>();
+}
+
+io::Task<Result<>> Supervised::make_durable() {
+  if (definition_.restart.when == api::Restart::kNo) co_return Result<>();
+  GANTRY_CO_LET(std::vector<sys::Fd> files, host_.definitions.open_for_flush(definition_.id));
+  Result<> flushed = co_await host_.flusher.flush(std::move(files));
+  co_return flushed;
+}
+
+Result<> Supervised::mark_stopped() {
+  if (definition_.stopped_by_user) return {};
+  definition_.stopped_by_user = true;
+  Result<> saved = host_.definitions.save(definition_);
+  if (!saved) {
+    definition_.stopped_by_user = false;
+    return forward(std::move(saved));
+  }
+  nudge_.set();
+  return {};
+}
+
+io::Task<Result<>> Supervised::stop(unsigned grace_seconds) {
+  GANTRY_CO_TRY(mark_stopped());
+  GANTRY_CO_TRY(co_await make_durable());
+  Result<> ended = co_await end_run(grace_seconds);
+  co_return ended;
+}
+
+io::Task<Result<>> Supervised::stop_for_exit(unsigned grace_seconds) {
+  if (!run_) co_return Result<>();
+  Result<> ended = co_await end_run(grace_seconds);
+  co_return ended;
+}
+
+io::Task<Result<>> Supervised::kill_now() {
+  GANTRY_CO_TRY(mark_stopped());
+  Result<> ended = co_await end_run_now();
+  co_return ended;
+}
+
+io::Task<Result<>> Supervised::end_run(unsigned grace_seconds) {
+  if (has_ended()) co_return Result<>();
+  GANTRY_CO_TRY(co_await await_running());
+  if (has_ended()) co_return Result<>();
+  int signo = SIGTERM;
+  const Result<Loaded> container = load_container(host_.env, definition_.id);
+  if (container) {
+    const auto wanted = container->record.annotations.find(kStopSignal);
+    if (wanted != container->record.annotations.end()) signo = signal_number(wanted->second);
+    if (container->status == Status::kPaused) (void)co_await resume(host_.env, definition_.id);
+  }
+  // What has just ended by itself cannot be signalled, and need not be.
+  (void)co_await kill(host_.env, definition_.id, signo, false);
+  const io::Deadline patience = io::Deadline::in_ms(int64_t{grace_seconds} * 1000);
+  const io::Wake wake = co_await idle_.wait(patience);
+  if (wake == io::Wake::kReady) co_return Result<>();
+  if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "stopping");
+  Result<> killed = co_await end_run_now();
+  co_return killed;
+}
+
+io::Task<Result<>> Supervised::end_run_now() {
+  if (has_ended()) co_return Result<>();
+  GANTRY_CO_TRY(co_await await_running());
+  if (has_ended()) co_return Result<>();
+  Result<> killed = co_await kill(host_.env, definition_.id, SIGKILL, false);
+  const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
+  const io::Wake wake = co_await idle_.wait(limit);
+  if (wake == io::Wake::kReady) co_return Result<>();
+  if (!killed) co_return killed;
+  co_return fail(cat("container ", definition_.id, " does not end: pid ", pid(), " ignores SIGKILL (see /proc/", pid(),
+                     "/stack)"));
+}
+
+}  // namespace gantry

@@ -1,0 +1,66 @@
+// A run that a former supervisor began.
+#include "engine/clock.h"
+#include "engine/load.h"
+#include "engine/log.h"
+#include "engine/supervisor/supervised.h"
+#include "io/watch.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+
+void Supervised::take_over(HeldRun kept) {
+  run_.emplace();
+  run_->slot = kept.slot;
+  run_->pid = kept.pid;
+  run_->foreign = kept.foreign;
+  run_->pidfd = std::move(kept.pidfd);
+  run_->out = std::move(kept.out);
+  run_->err = std::move(kept.err);
+  run_->exit = kept.exit;
+  start_streams();
+}
+
+/// Whether the program has begun. While exec.fifo has a name it has not, and neither has an init that still runs
+/// gantry's own image: its supervisor died between unlinking the fifo and writing into it.
+bool Supervised::was_started() const {
+  const Result<Loaded> found = load_container(host_.env, definition_.id);
+  if (!found || found->health != RecordHealth::kGood || found->record.phase != Phase::kCommitted) return false;
+  if (found->record.pid != run_->pid || found->record.supervised_run != definition_.run) return false;
+  if (found->dir.has_start_fifo()) return false;
+  return !found->pidfd || !sys::runs_init_image(run_->pid);
+}
+
+io::Task<Result<>> Supervised::resume_run(HeldRun kept) {
+  take_over(std::move(kept));
+  if (was_started()) co_return Result<>();
+  io::Task<> undo = abandon_run();
+  co_await io::shield(std::move(undo));
+  Result<> begun = co_await begin_run();
+  co_return begun;
+}
+
+io::Task<Result<api::Exit>> Supervised::await_exit() {
+  std::optional<ExitStatus> status;
+  int64_t time = 0;
+  if (run_->exit) {
+    status = run_->exit->status;
+    time = run_->exit->time_ns;
+  } else {
+    const io::Deadline never = io::Deadline::never();
+    Result<ExitStatus> ended = co_await host_.env.exits.wait(run_->pid, run_->pidfd.get(), never);
+    if (!ended && io::is_cancelled(ended.error())) co_return forward(std::move(ended));
+    if (ended) status = *ended;
+    if (!ended) log_warning(cat("container ", definition_.id, ": exit status unknown: ", ended.error().text));
+  }
+  api::Exit exit;
+  exit.at = utc_text(time != 0 ? time : realtime_ns());
+  exit.known = status.has_value();
+  if (status) {
+    exit.code = status->code;
+    exit.signal = status->signal;
+  }
+  co_return exit;
+}
+
+}  // namespace gantry

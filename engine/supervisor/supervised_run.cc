@@ -1,0 +1,183 @@
+// The beginning of a run.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+
+#include "engine/clock.h"
+#include "engine/hooks.h"
+#include "engine/load.h"
+#include "engine/start.h"
+#include "engine/supervisor/supervised.h"
+#include "io/stream.h"
+#include "sys/file.h"
+#include "sys/proc.h"
+#include "sys/text.h"
+
+namespace gantry {
+namespace {
+
+constexpr int64_t kTerminalLimitMs = 10'000;
+constexpr int64_t kReapLimitMs = 10'000;
+
+struct Pipe {
+  sys::Fd read, write;
+  static Result<Pipe> open() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "pipe");
+    return Pipe{sys::Fd(ends[0]), sys::Fd(ends[1])};
+  }
+};
+
+/// What init is started with; our copies are closed when the creation is over, or the ends of its streams would never
+/// be seen.
+struct InitEnds {
+  sys::Fd in, out, err, console;
+};
+
+/// A run's pipes, and the socket for its terminal; the reading ends go into `out`, `err` and `console`.
+Result<InitEnds> make_ends(sys::Fd& out, sys::Fd& err, sys::Fd& console) {
+  GANTRY_LET(Pipe output, Pipe::open());
+  GANTRY_LET(Pipe errors, Pipe::open());
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return fail_errno(errno, "socketpair");
+  console = sys::Fd(pair[0]);
+  InitEnds ends;
+  ends.console = sys::Fd(pair[1]);
+  GANTRY_LET(ends.in, sys::open_file("/dev/null", O_RDONLY));
+  ends.out = std::move(output.write);
+  ends.err = std::move(errors.write);
+  out = std::move(output.read);
+  err = std::move(errors.read);
+  return ends;
+}
+
+}  // namespace
+
+io::Task<Result<>> Supervised::begin_run() {
+  const io::Deadline never = io::Deadline::never();
+  GANTRY_CO_LET(const io::Semaphore::Permit permit, co_await host_.admission.acquire(never));
+  // Somebody may have stopped it while it stood in the queue.
+  if (definition_.stopped_by_user) co_return fail("stopped before it was started");
+  host_.suspects.begin(definition_.key);
+  Result<> begun = co_await create_and_start();
+  host_.suspects.end(definition_.key, true);
+  co_return begun;
+}
+
+/// What has been loaded may hold the container's lock: it is gone when this returns.
+Result<> Supervised::check_ours() const {
+  const Result<Loaded> found = load_container(host_.env, definition_.id);
+  if (!found && found.error().sys_errno == ENOENT) return {};
+  if (!found) return std::unexpected(found.error());
+  if (found->record.supervisor_socket == host_.socket) return {};
+  return std::unexpected(Error{"container with given ID already exists", EEXIST});
+}
+
+/// What an earlier run left, or a creation that was killed. A namesake that is not ours stays.
+io::Task<Result<>> Supervised::clear_remains() {
+  GANTRY_CO_TRY(check_ours());
+  Result<> removed = co_await remove(host_.env, definition_.id, true);
+  co_return removed;
+}
+
+io::Task<Result<>> Supervised::create_and_start() {
+  GANTRY_CO_TRY(co_await clear_remains());
+  GANTRY_CO_TRY(log_.prepare());
+  GANTRY_CO_LET(const uint32_t slot, host_.slots.take());
+  run_.emplace();
+  run_->slot = slot;
+  Result<> begun = host_.copier.open_slot(slot);
+  if (begun) begun = co_await create();
+  if (begun) co_return begun;
+  // Also when we were cancelled: init must not stay without anybody who knows it.
+  io::Task<> undo = abandon_run();
+  co_await io::shield(std::move(undo));
+  co_return begun;
+}
+
+io::Task<Result<>> Supervised::create() {
+  CreateRequest request;
+  SupervisedCreation& given = request.supervised.emplace();
+  GANTRY_CO_LET(given.config, host_.definitions.load_config(definition_.id));
+  GANTRY_CO_LET(InitEnds ends, make_ends(run_->out, run_->err, console_));
+  given.rootfs = definition_.rootfs;
+  given.netns = definition_.netns;
+  given.cgroups_path = definition_.cgroups_path;
+  given.stdio = {ends.in.get(), ends.out.get(), ends.err.get()};
+  given.console = ends.console.get();
+  given.supervisor_socket = host_.socket;
+  given.state_dir = host_.definitions.path();
+  given.run = definition_.run;
+  request.options.id = definition_.id;
+  request.options.bundle = definition_.bundle;
+  request.guard = this;
+  definition_.started_ns = realtime_ns();
+  GANTRY_CO_LET(Created created, co_await create_container(host_.env, std::move(request)));
+  ends = InitEnds();
+  console_.reset();
+  run_->pid = created.init.pid;
+  run_->pidfd = std::move(created.init.pidfd);
+  start_streams();
+  Result<> started = co_await start_created(std::move(created));
+  co_return started;
+}
+
+io::Task<Result<>> Supervised::secure(const sys::Child& init, bool terminal) {
+  if (terminal) {
+    std::vector<sys::Fd> fds;
+    std::array<std::byte, 4096> name;
+    const io::Deadline deadline = io::Deadline::in_ms(kTerminalLimitMs);
+    const std::span<std::byte> into(name);
+    GANTRY_CO_TRY(co_await io::recv_msg(host_.env.loop, console_.get(), into, fds, deadline));
+    if (fds.size() != 1) co_return fail("the container's init sent no terminal");
+    run_->out = std::move(fds.front());
+    run_->err.reset();
+  }
+  KeeperHold hold;
+  hold.slot = run_->slot;
+  hold.kind = static_cast<uint32_t>(HeldKind::kContainer);
+  hold.owner = definition_.owner();
+  hold.pid = init.pid;
+  hold.fds[kHeldOut] = run_->out.get();
+  hold.fds[kHeldErr] = run_->err.get();
+  hold.fds[init::kHeldPidfd] = init.pidfd.get();
+  Result<> held = co_await host_.keeper.hold(hold);
+  co_return held;
+}
+
+io::Task<Result<>> Supervised::start_created(Created created) {
+  GANTRY_CO_LET(sys::Fd status, release_init(created.dir));
+  GANTRY_CO_TRY(co_await await_program(host_.env.loop, std::move(status)));
+  Result<> hooked = co_await run_poststart(host_.env, created.spec.hooks, created.record, run_->pidfd);
+  co_return hooked;
+}
+
+/// Undoes a run that did not begin, from whatever it has come to.
+io::Task<> Supervised::abandon_run() {
+  console_.reset();
+  if (run_->pidfd && !run_->exit) {
+    (void)sys::pidfd_signal(run_->pidfd, SIGKILL);
+    const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
+    (void)co_await host_.env.exits.wait(run_->pid, run_->pidfd.get(), deadline);
+  }
+  if (run_->streams) (void)co_await run_->streams->cancel_and_join();
+  Result<> removed = co_await remove(host_.env, definition_.id, true);
+  if (!removed) log_warning(cat("container ", definition_.id, ": ", removed.error().text));
+  Result<> released = co_await release_run();
+  if (!released) log_warning(released.error().text);
+}
+
+/// Gives back what the run had; its output is all in the log.
+io::Task<Result<>> Supervised::release_run() {
+  const uint32_t slot = run_->slot;
+  run_.reset();
+  host_.copier.close_slot(slot);
+  Result<> released = co_await host_.keeper.release(slot);
+  host_.slots.give_back(slot);
+  co_return released;
+}
+
+}  // namespace gantry

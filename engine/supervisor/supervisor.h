@@ -1,0 +1,96 @@
+// The supervisor: the keeper's child, all the logic, and nothing that its death would take along.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/supervisor/host.h"
+#include "engine/supervisor/server.h"
+#include "engine/supervisor/supervised.h"
+#include "io/scope.h"
+
+namespace gantry {
+
+struct SupervisorOptions {
+  std::string root, state_dir, socket;
+  std::string program = "gantry";
+  std::string version;
+  bool stop_on_exit = false;  ///< SIGTERM stops the containers; else they live on
+  int parallel = 8;           ///< how many creations at once
+};
+
+/// Runs as the keeper's child until it is told to end: the exit status. Errors before that are for the log: the keeper
+/// tries again.
+Result<int> run_supervisor(SupervisorOptions options);
+
+/// The read-only mapping of the keeper's table.
+class KeeperView {
+ public:
+  static Result<KeeperView> map(const sys::Fd& table);
+  KeeperView(KeeperView&& other) noexcept;
+  KeeperView& operator=(KeeperView&&) = delete;
+  ~KeeperView();
+
+  const init::KeeperTable& head() const { return *table_; }
+  const init::KeeperSlot& slot(uint32_t number) const { return init::keeper_slots(table_)[number]; }
+
+ private:
+  KeeperView(const init::KeeperTable* table, size_t size) : table_(table), size_(size) {}
+  const init::KeeperTable* table_;
+  size_t size_;
+};
+
+class Supervisor final : public Service {
+ public:
+  /// Takes over what the keeper holds (recovery.cc).
+  static io::Task<Result<std::unique_ptr<Supervisor>>> open(io::Loop& loop, SupervisorOptions options);
+  ~Supervisor() override;
+
+  /// Serves until a signal says to end.
+  io::Task<Result<int>> run();
+
+  // service.cc
+  io::Task<Result<api::Reply>> handle(api::Call call, std::vector<sys::Fd> fds,
+                                      std::vector<sys::Fd>& reply_fds) override;
+
+ private:
+  struct Parts;  ///< what SupervisorHost refers to, in the order of its construction
+
+  Supervisor(io::Loop& loop, SupervisorOptions options, std::unique_ptr<Parts> parts);
+
+  // recovery.cc
+  io::Task<Result<>> recover();
+  io::Task<Result<>> hold_own();
+  io::Task<Result<std::shared_ptr<Supervised>>> recover_one(std::string id, std::optional<HeldRun>& kept);
+  io::Task<Result<>> find_unheld(const Definition& definition, std::optional<HeldRun>& kept);
+  io::Task<> drop_strangers();
+
+  // service.cc
+  io::Task<Result<api::Reply>> change_one(api::Call call);
+  io::Task<Result<api::Reply>> up(api::Up call, std::vector<sys::Fd> fds);
+  io::Task<Result<api::Reply>> wait(api::Wait call);
+  io::Task<Result<>> stop(api::Stop call);
+  io::Task<Result<>> remove(api::Remove call);
+  io::Task<Result<>> signal(api::Signal call);
+  void forget(const std::shared_ptr<Supervised>& container, bool keep_log);
+  api::ListReply list() const;
+  api::StatusReply status() const;
+  Result<std::shared_ptr<Supervised>> find(const std::string& id) const;
+
+  // supervisor.cc
+  void adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
+  io::Task<Result<>> listen_to_keeper();
+  io::Task<> stop_one(std::shared_ptr<Supervised> container);
+  io::Task<Result<>> live(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
+  io::Task<Result<>> shut_down();
+
+  io::Loop& loop_;
+  SupervisorOptions options_;
+  std::unique_ptr<Parts> parts_;
+  std::map<std::string, std::shared_ptr<Supervised>> containers_;
+  std::unique_ptr<io::Scope> lives_;
+};
+
+}  // namespace gantry
