@@ -22,7 +22,7 @@ constexpr int64_t kMostCopies = 100'000;
 
 constexpr std::array<Flag, 6> kFlags{{
     {"id", "", Kind::kText, "ID", "name of the container (default: the name of the bundle's directory)"},
-    {"count", "", Kind::kInt, "N", "make N containers of each bundle, ID-1 to ID-N"},
+    {"count", "", Kind::kInt, "N", "make N containers of each bundle, ID-1 to ID-N, each in a cgroup of its own"},
     {"restart", "", Kind::kText, "POLICY", "no, on-failure, on-failure:N or always (default: no)"},
     {"log", "", Kind::kText, "HOW",
      "cri, json or none, then ,size=16m ,files=4 ,full=block|drop ,path=FILE (default: cri)"},
@@ -33,6 +33,7 @@ constexpr std::array<Flag, 6> kFlags{{
 /// A bundle as the supervisor gets it.
 struct Source {
   std::string path, rootfs;
+  std::string cgroups_path;  ///< linux.cgroupsPath
   sys::Fd config;
 };
 
@@ -56,6 +57,7 @@ Result<Source> read_source(const std::string& given) {
   auto rootfs = resolve_rootfs(*bundle);
   if (!rootfs) return forward(std::move(rootfs), cat("bundle ", given));
   source.rootfs = std::move(*rootfs);
+  source.cgroups_path = bundle->spec.cgroups_path;
   GANTRY_LET(source.config, sealed(bundle->config_bytes));
   return source;
 }
@@ -63,6 +65,7 @@ Result<Source> read_source(const std::string& given) {
 struct Wish {
   std::string id;
   const Source* source;
+  bool copy = false;  ///< one of several of the same bundle
 };
 
 class UpJobs final : public Jobs {
@@ -79,6 +82,9 @@ class UpJobs final : public Jobs {
     up.id = wishes_[index].id;
     up.bundle = wishes_[index].source->path;
     up.rootfs = wishes_[index].source->rootfs;
+    // One cgroup cannot serve them all: each gets one of its own below the one that the config names.
+    const std::string& cgroup = wishes_[index].source->cgroups_path;
+    if (wishes_[index].copy && !cgroup.empty()) up.cgroups_path = cat(cgroup, "/", up.id);
     std::vector<int> fds{wishes_[index].source->config.get()};
     const Patience patience{0, Patience().again_ms};
     api::Call call = std::move(up);
@@ -147,7 +153,7 @@ Result<std::vector<Wish>> wishes_of(const Parsed& options, const std::vector<Sou
       if (const std::string refusal = check_id(id); !refusal.empty()) return fail(refusal);
       if (!seen.insert(id).second)
         return fail(cat("two containers would be called ", id, ": use --id for one of them"));
-      wishes.push_back({std::move(id), &source});
+      wishes.push_back({std::move(id), &source, copies != 0});
     }
   }
   return wishes;

@@ -21,8 +21,9 @@ constinit const Command kRestore = refused("restore", "bring a saved container b
 constinit const Command kEvents = refused("events", "report resource use and OOM events");
 
 constinit const std::array kCommands{
-    &kCreate, &kDelete, &kExec,   &kFeatures, &kHelp, &kKill, &kList, &kPause, &kPs, &kResume,     &kRun,     &kSpec,
-    &kStart,  &kState,  &kUpdate, &kVersion,  &kUp,   &kLogs, &kWait, &kStop,  &kRm, &kCheckpoint, &kRestore, &kEvents,
+    &kCreate, &kDelete, &kExec, &kFeatures, &kHelp,       &kKill,    &kList,    &kPause,     &kPs,
+    &kResume, &kRun,    &kSpec, &kStart,    &kState,      &kUpdate,  &kVersion, &kSupervise, &kUp,
+    &kLogs,   &kWait,   &kStop, &kRm,       &kCheckpoint, &kRestore, &kEvents,
 };
 
 constinit const std::array<Flag, 7> kGlobalFlags{{

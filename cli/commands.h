@@ -6,6 +6,6 @@
 namespace gantry::cli {
 
 extern const Command kCreate, kDelete, kExec, kFeatures, kHelp, kKill, kList, kLogs, kPause, kPs, kResume, kRm, kRun,
-    kSpec, kStart, kState, kStop, kUp, kUpdate, kVersion, kWait;
+    kSpec, kStart, kState, kStop, kSupervise, kUp, kUpdate, kVersion, kWait;
 
 }  // namespace gantry::cli

@@ -1,0 +1,155 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "cli/commands.h"
+#include "cli/version.h"
+#include "engine/slots.h"
+#include "engine/supervisor/client.h"
+#include "engine/supervisor/keeper_start.h"
+#include "engine/supervisor/paths.h"
+#include "engine/supervisor/supervisor.h"
+#include "io/timer.h"
+#include "sys/file.h"
+#include "sys/text.h"
+
+namespace gantry::cli {
+
+namespace {
+
+constexpr int64_t kAnswerMs = 5'000;
+
+constexpr std::array<Flag, 5> kFlags{{
+    {"state-dir", "", Kind::kText, "DIR",
+     "where definitions and logs are kept across boots (default: /var/lib/gantry)"},
+    {"socket", "", Kind::kText, "PATH", "where clients connect (default: @supervisor/socket below the root)"},
+    {"stop-on-exit", "", Kind::kBool, "", "stop all containers when told to end; else they live on"},
+    {"parallel", "", Kind::kInt, "N", "how many containers are made at the same time (default: 8)"},
+    {"under-keeper", "", Kind::kBool, "", "how the keeper starts the supervisor itself", true},
+}};
+
+Result<SupervisorOptions> supervisor_options(const Call& call) {
+  SupervisorOptions options;
+  options.root = call.globals.root;
+  options.program = call.globals.program;
+  options.version = std::string(version_of(options.program));
+  options.state_dir = call.options.given("state-dir") ? call.options.text("state-dir") : kDefaultStateDir;
+  options.socket = call.options.given("socket") ? call.options.text("socket") : default_socket(options.root);
+  options.stop_on_exit = call.options.on("stop-on-exit");
+  GANTRY_LET(options.state_dir, sys::absolute_path(options.state_dir));
+  GANTRY_LET(options.socket, sys::absolute_path(options.socket));
+  const int64_t parallel = call.options.number("parallel").value_or(options.parallel);
+  if (parallel < 1 || parallel > 256) return fail(cat("--parallel ", parallel, ": must be from 1 to 256"));
+  options.parallel = static_cast<int>(parallel);
+  return options;
+}
+
+/// This command line, as the keeper is to repeat it.
+Result<std::vector<std::string>> own_command_line() {
+  GANTRY_LET(const std::string words, sys::read_file("/proc/self/cmdline", 1u << 20));
+  std::vector<std::string> args;
+  for (const std::string_view word : split(std::string_view(words).substr(0, words.size() - 1), '\0'))
+    args.emplace_back(word);
+  args.emplace_back("--under-keeper");
+  return args;
+}
+
+/// The environment without what is meant for this very process.
+std::vector<std::string> own_environment() {
+  std::vector<std::string> env;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    if (!text.starts_with("NOTIFY_SOCKET=") && !text.starts_with("LISTEN_")) env.emplace_back(text);
+  }
+  return env;
+}
+
+Result<std::string> own_program() {
+  std::array<char, 4096> path;
+  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
+  if (length < 0) return fail_errno(errno, "readlink /proc/self/exe");
+  return std::string(path.data(), static_cast<size_t>(length));
+}
+
+/// What to do about a socket that somebody seems to listen on.
+enum class Presence { kGone, kServing, kOrphaned };
+
+/// Somebody who answers is there; a connection that breaks was in the queue of one that has died.
+io::Task<Result<Presence>> look_for_supervisor(io::Loop& loop, SupervisorAddress address) {
+  const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
+  Result<Client> client = co_await Client::connect(loop, address, deadline);
+  if (!client && Client::is_absent(client.error())) co_return Presence::kGone;
+  if (!client) co_return forward(std::move(client));
+  api::Call question = api::Status{};
+  Result<api::Reply> reply = co_await client->call(std::move(question), std::vector<int>(), deadline);
+  if (!reply && client->lost() && !io::is_timeout(reply.error())) co_return Presence::kGone;
+  if (!reply) co_return forward(std::move(reply));
+  const auto* status = std::get_if<api::StatusReply>(&*reply);
+  co_return status != nullptr && status->keeper_pid == 0 ? Presence::kOrphaned : Presence::kServing;
+}
+
+/// A socket of our own at the path. One that has just been killed may take a moment to let go of it.
+io::Task<Result<io::Listener>> claim_socket(io::Loop& loop, std::string path) {
+  const io::Deadline limit = io::Deadline::in_ms(kAnswerMs);
+  for (;;) {
+    Result<io::Listener> made = co_await listen_at(loop, path);
+    if (made || made.error().sys_errno != EADDRINUSE || limit.expired()) co_return made;
+    SupervisorAddress address;
+    address.socket = path;
+    Result<Presence> there = co_await look_for_supervisor(loop, std::move(address));
+    if (!there) co_return forward(std::move(there), cat("the supervisor at ", path, " does not answer"));
+    if (*there != Presence::kGone) co_return made;
+    (void)co_await io::sleep_for(loop, std::chrono::milliseconds(10));
+  }
+}
+
+/// The socket clients connect to: a service manager's (LISTEN_FDS), or one of our own.
+Result<sys::Fd> listening_socket(const SupervisorOptions& options) {
+  io::Loop loop;
+  if (listen_fds() > 0) {
+    if (listen_fds() != 1) return fail(cat("LISTEN_FDS=", listen_fds(), ": one socket is expected"));
+    GANTRY_LET(const io::Listener given, adopt_listener(loop, sys::Fd(3)));
+    return sys::Fd(::fcntl(given.fd().get(), F_DUPFD_CLOEXEC, 3));
+  }
+  GANTRY_LET(const io::Listener made, loop.run(claim_socket(loop, options.socket)));
+  return sys::Fd(::fcntl(made.fd().get(), F_DUPFD_CLOEXEC, 3));
+}
+
+Result<int> run_supervise(const Call& call) {
+  GANTRY_LET(SupervisorOptions options, supervisor_options(call));
+  if (call.options.on("under-keeper")) return run_supervisor(std::move(options));
+  KeeperOptions keeper;
+  GANTRY_LET(keeper.program, own_program());
+  GANTRY_LET(keeper.args, own_command_line());
+  keeper.env = own_environment();
+  if (const char* notify = std::getenv("NOTIFY_SOCKET")) keeper.notify_socket = notify;
+  GANTRY_LET(const sys::Fd listener, listening_socket(options));
+  KeptSlot slot;
+  slot.slot = kListenerSlot;
+  slot.kind = static_cast<uint32_t>(HeldKind::kListener);
+  slot.fds[0] = listener.get();
+  keeper.slots.push_back(slot);
+  return std::unexpected(become_keeper(std::move(keeper)));
+}
+
+}  // namespace
+
+constinit const Command kSupervise{
+    .name = "supervise",
+    .summary = "run many containers from one process, in the foreground",
+    .arguments = "",
+    .description =
+        "Serves the commands up, wait, stop and rm. The process that is started becomes the keeper, the parent of\n"
+        "all containers; the supervisor is its child and may be killed at any moment: the keeper starts another one,\n"
+        "and no container, exit status or line of output is lost.\n"
+        "SIGTERM ends both; containers live on unless --stop-on-exit is given. SIGHUP starts the supervisor anew,\n"
+        "from the program file as it is then.",
+    .flags = kFlags,
+    .count = {0, 0},
+    .changes_system = true,
+    .run = run_supervise,
+};
+
+}  // namespace gantry::cli

@@ -1,0 +1,300 @@
+"""A supervisor of many containers: what people do with it, and what is left when it is killed."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import PROGRAM
+from lib import host
+
+STORM_CONTAINERS = int(os.environ.get("GANTRY_STORM_CONTAINERS", "12"))
+STORM_KILLS = int(os.environ.get("GANTRY_STORM_KILLS", "8"))
+
+
+@pytest.fixture(autouse=True)
+def only_ours(peer):
+    if peer:
+        pytest.skip("about gantry's own supervisor")
+
+
+def children(pid):
+    try:
+        return [int(word) for word in host.read(f"/proc/{pid}/task/{pid}/children").split()]
+    except FileNotFoundError:
+        return []
+
+
+def command_of(pid):
+    try:
+        return host.read(f"/proc/{pid}/cmdline").split("\0")
+    except FileNotFoundError:
+        return []
+
+
+def first_difference(got, want):
+    """Where two texts part, with some of each."""
+    at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
+    return at, got[max(0, at - 30):at + 60], want[max(0, at - 30):at + 60]
+
+
+class Supervised:
+    """`gantry supervise` with a root and a state directory of its own."""
+
+    def __init__(self, runtime, work):
+        self.runtime, self.work = runtime, work
+        self.state_dir = f"{work}/state"
+        self.errors = f"{work}/supervise.err"
+        self.socket = f"{runtime.root}/@supervisor/socket"
+        self.process = None
+
+    def begin(self, *flags):
+        with open(self.errors, "ab") as errors:
+            self.process = subprocess.Popen(
+                [self.runtime.program, "--root", self.runtime.root, "supervise", "--state-dir", self.state_dir, *flags],
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=self.runtime.environment(None))
+        self.await_supervisor(0)
+        return self
+
+    @property
+    def keeper(self):
+        return self.process.pid
+
+    def supervisor(self):
+        """Pid of the supervisor, 0 while there is none."""
+        for pid in children(self.keeper):
+            if "--under-keeper" in command_of(pid):
+                return pid
+        return 0
+
+    def await_supervisor(self, former):
+        def answers():
+            assert self.process.poll() is None, host.read(self.errors)
+            pid = self.supervisor()
+            return pid and pid != former and self.runtime.call("wait", "nobody-is-called-so").message.endswith("exist")
+        host.eventually(answers, 10, "a supervisor that answers")
+        return self.supervisor()
+
+    def kill_supervisor(self):
+        former = self.supervisor()
+        os.kill(former, signal.SIGKILL)
+        return former
+
+    def end(self):
+        """The supervisor and all its containers go; returns what is left."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                for pid in children(self.keeper):
+                    os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+    # -- verbs
+    def up(self, *bundles, flags=(), **spawn):
+        for bundle in bundles:
+            bundle.write()
+            self.runtime.track(bundle.id)
+        return self.runtime.call("up", *flags, *[bundle.path for bundle in bundles], **spawn)
+
+    def log(self, container):
+        """The output in the log: bytes of both streams, in order."""
+        container = container if isinstance(container, str) else container.id
+        text = b""
+        path = f"{self.state_dir}/{container}/container.log"
+        for name in [f"{path}.{number}" for number in range(99, 0, -1)] + [path]:
+            if not os.path.exists(name):
+                continue
+            with open(name, "rb") as file:
+                for line in file.read().splitlines(keepends=True):
+                    _, _, tag, rest = line.split(b" ", 3)
+                    text += rest if tag == b"F" else rest[:-1]
+        return text.decode()
+
+    def wait(self, *ids, **spawn):
+        return self.runtime.call("wait", *[i if isinstance(i, str) else i.id for i in ids], **spawn)
+
+    def rm(self, *flags_and_ids, **spawn):
+        return self.runtime.call("rm", *[i if isinstance(i, str) else i.id for i in flags_and_ids], **spawn)
+
+    def definition(self, bundle):
+        return json.loads(host.read(f"{self.state_dir}/{bundle.id}/definition.json"))
+
+
+@pytest.fixture
+def supervised(runtime, work):
+    it = Supervised(runtime, work)
+    yield it
+    for container in list(runtime.ids):
+        if it.process is not None and it.process.poll() is None:
+            runtime.call("rm", "--force", container)
+    it.end()
+    for name in ("socket", ""):
+        path = f"{runtime.root}/@supervisor/{name}"
+        if os.path.isdir(path):
+            for left in os.listdir(path):
+                os.unlink(f"{path}/{left}")
+            os.rmdir(path)
+        elif os.path.exists(path):
+            os.unlink(path)
+
+
+def test_a_container_comes_up_ends_and_leaves_its_output_and_its_exit_code(supervised, bundle):
+    supervised.begin()
+    box = bundle().sh("echo one; echo two >&2; sleep 0.1; printf three; exit 7")
+    supervised.up(box).ok(f"{box.id}\n")
+    supervised.wait(box).ok("7\n")
+    host.eventually(lambda: supervised.log(box).endswith("three\n") or supervised.log(box).endswith("three"), what="log")
+    assert sorted(supervised.log(box).split()) == ["one", "three", "two"]
+    supervised.rm(box).ok()
+    assert not os.path.exists(f"{supervised.state_dir}/{box.id}")
+    assert not os.path.exists(f"{supervised.runtime.root}/{box.id}")
+
+
+def test_up_without_a_supervisor_says_how_to_start_one(supervised, bundle):
+    supervised.up(bundle().sh("true")).fails("no supervisor is running", "supervise").one_line()
+
+
+def test_one_shot_verbs_work_on_supervised_containers(supervised, bundle):
+    supervised.begin()
+    box = bundle().sh("trap 'exit 3' TERM; while :; do sleep 0.05; done")
+    supervised.up(box).ok()
+    runtime = supervised.runtime
+    assert runtime.state(box)["status"] == "running"
+    assert box.id in runtime.call("list", "-q").ok().out.split()
+    runtime.call("exec", box.id, "true").ok()
+    runtime.call("pause", box.id).ok()
+    assert runtime.status(box) == "paused"
+    runtime.call("resume", box.id).ok()
+    runtime.call("kill", box.id, "TERM").ok()
+    supervised.wait(box).ok("3\n")
+    runtime.call("delete", box.id).ok()
+    assert not os.path.exists(f"{supervised.state_dir}/{box.id}")
+
+
+def test_a_killed_supervisor_costs_nothing(supervised, bundle):
+    supervised.begin()
+    box = bundle().sh("i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 3000; done; exit 9")
+    supervised.up(box).ok()
+    pid = supervised.runtime.state(box)["pid"]
+    waiting = supervised.runtime.spawn("wait", box.id)
+    for _ in range(3):
+        supervised.await_supervisor(supervised.kill_supervisor())
+        assert supervised.runtime.state(box)["pid"] == pid
+    assert supervised.runtime.finish(waiting).ok().out == "9\n"
+    host.eventually(lambda: supervised.log(box).count("\n") >= 300, what="the whole log")
+    assert supervised.log(box) == "".join(f"line {i}\n" for i in range(300))
+
+
+def test_what_ends_while_there_is_no_supervisor_is_known(supervised, bundle):
+    supervised.begin()
+    box = bundle().sh("read line < /gate/fifo; echo last words; exit 42")
+    gate = f"{supervised.work}/gate"
+    os.mkdir(gate)
+    os.mkfifo(f"{gate}/fifo")
+    box.mount("/gate", gate, "bind", ["bind"])
+    supervised.up(box).ok()
+    former = supervised.supervisor()
+    os.kill(former, signal.SIGSTOP)
+    with open(f"{gate}/fifo", "w", encoding="ascii") as fifo:
+        fifo.write("go\n")
+    pid = supervised.runtime.state(box)["pid"]
+    if pid:
+        host.eventually(lambda: not os.path.exists(f"/proc/{pid}") or " Z " in host.read(f"/proc/{pid}/stat"), what="end")
+    os.kill(former, signal.SIGKILL)
+    supervised.wait(box).ok("42\n")
+    host.eventually(lambda: supervised.log(box) == "last words\n", what="the log")
+
+
+def test_restart_policies(supervised, bundle):
+    supervised.begin()
+    always, failing, fine = bundle().sh("exit 0"), bundle().sh("exit 5"), bundle().sh("exit 0")
+    supervised.up(always, flags=("--restart", "always")).ok()
+    supervised.up(failing, flags=("--restart", "on-failure:2")).ok()
+    supervised.up(fine, flags=("--restart", "on-failure")).ok()
+    supervised.wait(fine).ok("0\n")
+    supervised.wait(failing).ok("5\n")
+    assert supervised.definition(failing)["restarts"] == 2
+    assert supervised.definition(fine)["restarts"] == 0
+    host.eventually(lambda: supervised.definition(always)["restarts"] >= 2, what="restarts")
+    supervised.runtime.call("stop", always.id).ok()
+    supervised.wait(always).ok("0\n")
+
+
+def test_stop_wants_first_and_kills_then_and_no_policy_undoes_it(supervised, bundle):
+    supervised.begin()
+    polite = bundle().sh("trap 'exit 4' TERM; while :; do sleep 0.05; done")
+    deaf = bundle().sh("trap '' TERM; while :; do sleep 0.05; done")
+    supervised.up(polite, deaf, flags=("--restart", "always")).ok()
+    supervised.runtime.call("stop", "--time", "1", polite.id, deaf.id).ok()
+    supervised.wait(polite, deaf).ok("4\n137\n")
+    supervised.await_supervisor(supervised.kill_supervisor())
+    assert supervised.runtime.status(polite) == "stopped"
+    assert supervised.runtime.status(deaf) == "stopped"
+
+
+def test_a_container_that_kills_supervisors_is_put_in_quarantine(supervised, bundle):
+    supervised.begin()
+    good = bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(good).ok()
+    bad = bundle().sh("true")
+    hook = f"{supervised.work}/hook"
+    with open(hook, "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\nfor p in $(cat /proc/%d/task/%d/children); do\n"
+                   "  tr '\\0' ' ' < /proc/$p/cmdline | grep -q under-keeper && kill -9 $p\ndone\nsleep 1\n"
+                   % (supervised.keeper, supervised.keeper))
+    os.chmod(hook, 0o755)
+    bad.config["hooks"] = {"createRuntime": [{"path": hook}]}
+    supervised.up(bad, flags=("--restart", "always"))
+    host.eventually(lambda: supervised.definition(bad)["quarantined"], 20, "quarantine")
+    supervised.await_supervisor(0)
+    assert supervised.runtime.status(good) == "running"
+    assert bad.id in host.read(supervised.errors)
+
+
+def test_keeper_and_supervisor_killed_together_the_next_ones_take_over(supervised, bundle):
+    supervised.begin()
+    box = bundle().sh("while :; do sleep 0.05; done")
+    again = bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(box).ok()
+    supervised.up(again, flags=("--restart", "always")).ok()
+    pids = [supervised.runtime.state(b)["pid"] for b in (box, again)]
+    former = supervised.supervisor()
+    os.kill(supervised.keeper, signal.SIGKILL)
+    os.kill(former, signal.SIGKILL)
+    supervised.process.wait()
+    supervised.begin()
+    assert [supervised.runtime.state(b)["pid"] for b in (box, again)] == pids
+    supervised.runtime.call("stop", "--time", "0", box.id, again.id).ok()
+
+
+def test_a_storm_of_kills_loses_nothing(supervised, bundle):
+    """kill -9 of the supervisor at random moments while containers write numbered lines, end and are started again."""
+    supervised.begin("--parallel", "4")
+    lines = 400
+    boxes = []
+    for number in range(STORM_CONTAINERS):
+        box = bundle().sh(f"i=0; while [ $i -lt {lines} ]; do echo {number} $i; i=$((i+1)); usleep 2000; done; "
+                          f"exit {number % 50 + 1}")
+        boxes.append(box)
+    supervised.up(*boxes, flags=("--restart", "on-failure:1")).ok()
+    for _ in range(STORM_KILLS):
+        former = supervised.kill_supervisor()
+        host.eventually(lambda: supervised.supervisor() not in (0, former), 10, "the next supervisor")
+        time.sleep((former * 7919 % 100) / 1000)  # a random moment, not a wait for something
+    codes = supervised.wait(*boxes, timeout=120).ok().out.split()
+    assert codes == [str(number % 50 + 1) for number in range(STORM_CONTAINERS)]
+    for number, box in enumerate(boxes):
+        want = "".join(f"{number} {i}\n" for i in range(lines)) * 2
+        host.eventually(lambda b=box, w=want: len(supervised.log(b)) >= len(w), 10, "the whole log")
+        got = supervised.log(box)
+        assert got == want, (len(got), len(want), got.count(f"{number} 0\n"), first_difference(got, want),
+                             supervised.definition(box), host.read(supervised.errors))
+        assert supervised.definition(box)["restarts"] == 1
