@@ -50,9 +50,9 @@ struct Up {
   std::string bundle;  ///< absolute, without symlinks
   std::string rootfs;  ///< root.path resolved by the client: absolute, without symlinks
   RestartPolicy restart;
-  std::string log;           ///< --log as given, see log_options.h; empty = the default
-  std::string cgroups_path;  ///< instead of linux.cgroupsPath (copies of one bundle); empty = as the config says
+  std::string log;    ///< --log as given, see log_options.h; empty = the default
   std::string netns;  ///< path of a network namespace to join instead of the config's; empty = as the config says
+  std::string cgroups_path{};  ///< instead of linux.cgroupsPath (copies of one bundle); empty = as the config says
 };
 struct UpReply {
   std::string id;

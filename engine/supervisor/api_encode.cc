@@ -29,7 +29,7 @@ void write(json::Writer& out, const Up& up) {
   out.member("restart", restart_policy_text(up.restart));
   out.member("log", up.log);
   out.member("netns", up.netns);
-  out.member("cgroups_path", up.cgroups_path);
+  if (!up.cgroups_path.empty()) out.member("cgroups_path", up.cgroups_path);
 }
 
 void write(json::Writer& out, const Wait& call) {
