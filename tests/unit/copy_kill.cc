@@ -1,9 +1,11 @@
 // kill -9 of real copiers at random moments, hundreds of times; and the same for a naive copier, which must fail.
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 
 #include <catch2/catch.hpp>
 #include <csignal>
@@ -25,6 +27,7 @@ constexpr unsigned kKills = __has_feature(address_sanitizer) ? 50 : 500;
 constexpr unsigned kKills = 500;
 #endif
 
+constexpr size_t kTerminalOutput = size_t{1} << 18U;
 constexpr size_t kOutput = size_t{3} << 19U;
 
 /// A child that runs `work` and ends with its result.
@@ -125,12 +128,25 @@ struct Round {
   std::string difference;
 };
 
+/// A terminal that changes no byte; its master side is the one to read.
+Pipe make_terminal() {
+  int master = -1;
+  int slave = -1;
+  REQUIRE(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
+  Pipe terminal{sys::Fd(master), sys::Fd(slave)};
+  termios raw{};
+  REQUIRE(::tcgetattr(slave, &raw) == 0);
+  ::cfmakeraw(&raw);
+  REQUIRE(::tcsetattr(slave, TCSANOW, &raw) == 0);
+  REQUIRE(::fcntl(master, F_SETFL, O_NONBLOCK) == 0);
+  return terminal;
+}
+
 template <class F>
-Round play(F&& run, LogDriver driver, unsigned seed) {
+Round play(F&& run, LogDriver driver, unsigned seed, size_t size, Pipe pipe) {
   TempDir dir(TempDir::Where::kDisk);
   std::mt19937 random(seed);
-  const std::string output = make_output(seed, kOutput, seed % 2 == 0);
-  Pipe pipe = make_pipe();
+  const std::string output = make_output(seed, size, seed % 2 == 0);
   const pid_t writer = start([&] {
     pipe.read.reset();
     return write_output(pipe.write.get(), output, seed);
@@ -160,7 +176,17 @@ Round play(F&& run, LogDriver driver, unsigned seed) {
 TEST_CASE("no byte is lost or doubled by 500 kills") {
   unsigned kills = 0;
   for (unsigned seed = 1; kills < kKills; ++seed) {
-    const Round round = play(run_copier, seed % 4 < 2 ? LogDriver::kCri : LogDriver::kJson, seed);
+    const Round round = play(run_copier, seed % 4 < 2 ? LogDriver::kCri : LogDriver::kJson, seed, kOutput, make_pipe());
+    INFO("seed " << seed << ", after " << round.kills << " kills");
+    REQUIRE(round.difference == "");
+    kills += round.kills;
+  }
+}
+
+TEST_CASE("nor of what goes through a terminal") {
+  unsigned kills = 0;
+  for (unsigned seed = 1; kills < kKills / 5; ++seed) {
+    const Round round = play(run_copier, LogDriver::kCri, seed, kTerminalOutput, make_terminal());
     INFO("seed " << seed << ", after " << round.kills << " kills");
     REQUIRE(round.difference == "");
     kills += round.kills;
@@ -169,7 +195,8 @@ TEST_CASE("no byte is lost or doubled by 500 kills") {
 
 TEST_CASE("the same test sees what a naive copier loses") {
   bool seen = false;
-  for (unsigned seed = 1; !seen && seed < 50; ++seed) seen = !play(run_naive, LogDriver::kCri, seed).difference.empty();
+  for (unsigned seed = 1; !seen && seed < 50; ++seed)
+    seen = !play(run_naive, LogDriver::kCri, seed, kOutput, make_pipe()).difference.empty();
   CHECK(seen);
 }
 
