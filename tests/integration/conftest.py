@@ -17,6 +17,7 @@ sys.path.insert(0, HERE)
 from lib import host  # noqa: E402
 from lib.bundle import Bundle  # noqa: E402
 from lib.runtime import Runtime  # noqa: E402
+from lib.supervised import Supervised  # noqa: E402
 
 PROGRAM = os.path.abspath(os.environ.get("GANTRY_RUNTIME") or f"{HERE}/../../build/release/gantry")
 
@@ -145,3 +146,14 @@ def bundle(work, programs):
     def make(*args, **sections):
         return Bundle(f"{work}/b", programs, args, sections)
     return make
+
+
+@pytest.fixture
+def supervised(runtime, work):
+    it = Supervised(runtime, work)
+    yield it
+    for container in list(runtime.ids):
+        if it.process is not None and it.process.poll() is None:
+            runtime.call("rm", "--force", container)
+    it.end()
+    it.remove_remains()

@@ -1,13 +1,10 @@
 """A supervisor of many containers: what people do with it, and what is left when it is killed."""
-import json
 import os
 import signal
-import subprocess
 import time
 
 import pytest
 
-from conftest import PROGRAM
 from lib import host
 
 STORM_CONTAINERS = int(os.environ.get("GANTRY_STORM_CONTAINERS", "12"))
@@ -20,130 +17,10 @@ def only_ours(peer):
         pytest.skip("about gantry's own supervisor")
 
 
-def children(pid):
-    try:
-        return [int(word) for word in host.read(f"/proc/{pid}/task/{pid}/children").split()]
-    except FileNotFoundError:
-        return []
-
-
-def command_of(pid):
-    try:
-        return host.read(f"/proc/{pid}/cmdline").split("\0")
-    except FileNotFoundError:
-        return []
-
-
 def first_difference(got, want):
     """Where two texts part, with some of each."""
     at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
     return at, got[max(0, at - 30):at + 60], want[max(0, at - 30):at + 60]
-
-
-class Supervised:
-    """`gantry supervise` with a root and a state directory of its own."""
-
-    def __init__(self, runtime, work):
-        self.runtime, self.work = runtime, work
-        self.state_dir = f"{work}/state"
-        self.errors = f"{work}/supervise.err"
-        self.socket = f"{runtime.root}/@supervisor/socket"
-        self.process = None
-
-    def begin(self, *flags):
-        with open(self.errors, "ab") as errors:
-            self.process = subprocess.Popen(
-                [self.runtime.program, "--root", self.runtime.root, "supervise", "--state-dir", self.state_dir, *flags],
-                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=self.runtime.environment(None))
-        self.await_supervisor(0)
-        return self
-
-    @property
-    def keeper(self):
-        return self.process.pid
-
-    def supervisor(self):
-        """Pid of the supervisor, 0 while there is none."""
-        for pid in children(self.keeper):
-            if "--under-keeper" in command_of(pid):
-                return pid
-        return 0
-
-    def await_supervisor(self, former):
-        def answers():
-            assert self.process.poll() is None, host.read(self.errors)
-            pid = self.supervisor()
-            return pid and pid != former and self.runtime.call("wait", "nobody-is-called-so").message.endswith("exist")
-        host.eventually(answers, 10, "a supervisor that answers")
-        return self.supervisor()
-
-    def kill_supervisor(self):
-        former = self.supervisor()
-        os.kill(former, signal.SIGKILL)
-        return former
-
-    def end(self):
-        """The supervisor and all its containers go; returns what is left."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                for pid in children(self.keeper):
-                    os.kill(pid, signal.SIGKILL)
-                self.process.kill()
-                self.process.wait()
-        self.process = None
-
-    # -- verbs
-    def up(self, *bundles, flags=(), **spawn):
-        for bundle in bundles:
-            bundle.write()
-            self.runtime.track(bundle.id)
-        return self.runtime.call("up", *flags, *[bundle.path for bundle in bundles], **spawn)
-
-    def log(self, container):
-        """The output in the log: bytes of both streams, in order."""
-        container = container if isinstance(container, str) else container.id
-        text = b""
-        path = f"{self.state_dir}/{container}/container.log"
-        for name in [f"{path}.{number}" for number in range(99, 0, -1)] + [path]:
-            if not os.path.exists(name):
-                continue
-            with open(name, "rb") as file:
-                for line in file.read().splitlines(keepends=True):
-                    _, _, tag, rest = line.split(b" ", 3)
-                    text += rest if tag == b"F" else rest[:-1]
-        return text.decode()
-
-    def wait(self, *ids, **spawn):
-        return self.runtime.call("wait", *[i if isinstance(i, str) else i.id for i in ids], **spawn)
-
-    def rm(self, *flags_and_ids, **spawn):
-        return self.runtime.call("rm", *[i if isinstance(i, str) else i.id for i in flags_and_ids], **spawn)
-
-    def definition(self, bundle):
-        return json.loads(host.read(f"{self.state_dir}/{bundle.id}/definition.json"))
-
-
-@pytest.fixture
-def supervised(runtime, work):
-    it = Supervised(runtime, work)
-    yield it
-    for container in list(runtime.ids):
-        if it.process is not None and it.process.poll() is None:
-            runtime.call("rm", "--force", container)
-    it.end()
-    for name in ("socket", ""):
-        path = f"{runtime.root}/@supervisor/{name}"
-        if os.path.isdir(path):
-            for left in os.listdir(path):
-                os.unlink(f"{path}/{left}")
-            os.rmdir(path)
-        elif os.path.exists(path):
-            os.unlink(path)
 
 
 def test_a_container_comes_up_ends_and_leaves_its_output_and_its_exit_code(supervised, bundle):
