@@ -1,5 +1,7 @@
 #include "engine/supervisor/client.h"
 
+#include <algorithm>
+
 #include "io/listener.h"
 #include "io/timer.h"
 #include "sys/text.h"
@@ -11,6 +13,9 @@ constexpr std::chrono::milliseconds kRetryPause(20);
 
 /// A call that kills the supervisor whenever it is asked is not asked for ever.
 constexpr int kMostLosses = 10;
+
+constexpr int64_t kFirstStartMs = 60'000;
+constexpr std::chrono::milliseconds kLookPause(100);
 
 }  // namespace
 
@@ -80,18 +85,32 @@ io::Task<Result<std::vector<api::Entry>>> list_supervised(Client& client, io::De
 
 namespace {
 
+/// The container of an Up whose answer was lost, once its first run has begun or is over. `otherwise`: the error when
+/// there is none of this bundle.
+io::Task<Result<api::Reply>> await_own(io::Loop& loop, Client& client, api::Up up, Error otherwise) {
+  const io::Deadline deadline = io::Deadline::in_ms(kFirstStartMs);
+  for (;;) {
+    GANTRY_CO_LET(const std::vector<api::Entry> entries, co_await list_supervised(client, deadline));
+    const auto mine = std::ranges::find(entries, up.id, &api::Entry::id);
+    if (mine == entries.end() || mine->bundle != up.bundle) co_return std::unexpected(std::move(otherwise));
+    const bool begun = mine->pid != 0 || mine->exit || mine->status == "stopped";
+    if (begun || deadline.expired()) co_return api::Reply(api::UpReply{mine->id, mine->pid});
+    const io::Wake wake = co_await io::sleep_for(loop, kLookPause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for the container's start");
+  }
+}
+
 /// What a call means that was asked again because its first answer was lost.
-io::Task<Result<api::Reply>> judge_again(Client& client, const api::Call& call, Result<api::Reply> reply) {
+io::Task<Result<api::Reply>> judge_again(io::Loop& loop, Client& client, const api::Call& call,
+                                         Result<api::Reply> reply) {
   if (reply) co_return std::move(reply);
   const int err = reply.error().sys_errno;
   if (std::holds_alternative<api::Remove>(call) && err == ENOENT) co_return api::Reply(api::Empty{});
   const auto* up = std::get_if<api::Up>(&call);
   if (up == nullptr || err != EEXIST) co_return std::move(reply);
-  const io::Deadline deadline = io::Deadline::in_ms(Client::kConnectMs);
-  GANTRY_CO_LET(const std::vector<api::Entry> entries, co_await list_supervised(client, deadline));
-  for (const api::Entry& entry : entries)
-    if (entry.id == up->id && entry.bundle == up->bundle) co_return api::Reply(api::UpReply{entry.id, entry.pid});
-  co_return std::move(reply);
+  Error error = std::move(reply).error();
+  Result<api::Reply> own = co_await await_own(loop, client, *up, std::move(error));
+  co_return std::move(own);
 }
 
 }  // namespace
@@ -107,7 +126,7 @@ io::Task<Result<api::Reply>> call_patiently(io::Loop& loop, SupervisorAddress ad
     Result<Client> client = co_await Client::connect(loop, address, connect_by);
     if (client) {
       Result<api::Reply> reply = co_await client->call(call, fds, never);
-      if (!client->lost() && losses > 0) reply = co_await judge_again(*client, call, std::move(reply));
+      if (!client->lost() && losses > 0) reply = co_await judge_again(loop, *client, call, std::move(reply));
       if (client->lost()) {
         give_up = io::Deadline::in_ms(patience.again_ms);
         if (++losses > kMostLosses && !may_last) co_return std::move(reply);

@@ -171,8 +171,8 @@ def test_up_shows_progress_on_a_terminal_only(web, player, work):
 
 
 def test_up_asks_the_next_supervisor(cli, web, player):
-    """The first one dies in the middle of the call; the second one has the container already."""
-    entry = {"id": "web", "bundle": "", "status": "running", "pid": 9}
+    """The first one dies in the middle of the call; the second one has the container already, and then starts it."""
+    entry = {"id": "web", "bundle": "", "status": "waiting", "pid": 0}
 
     def up(parameters, fds):
         if not entry["bundle"]:
@@ -180,9 +180,25 @@ def test_up_asks_the_next_supervisor(cli, web, player):
             return None
         raise OSError(17, "container with given ID already exists")
     player.answers["Up"] = up
-    player.answers["List"] = lambda parameters, fds: {"containers": [entry], "more": False}
+
+    def list_(parameters, fds):
+        shown = dict(entry)
+        entry.update(status="running", pid=9)
+        return {"containers": [shown], "more": False}
+    player.answers["List"] = list_
     result = cli("up", "web")
     assert (result.stdout, result.returncode) == ("web\n", 0), result
+    assert [method for method, _ in player.calls] == ["Up", "Up", "List", "List"]
+
+
+def test_up_does_not_take_anothers_container_for_its_own(cli, web, player):
+    def up(parameters, fds):
+        if len(player.calls) == 1:
+            return None
+        raise OSError(17, "container with given ID already exists")
+    player.answers["Up"] = up
+    player.answers["List"] = lambda parameters, fds: {"containers": [{"id": "web", "bundle": "/other", "pid": 9}]}
+    refused(cli("up", "web"), "web: container with given ID already exists")
 
 
 # -- wait, stop, rm
