@@ -21,7 +21,7 @@ constexpr int64_t kLastRetryMs = 5000;
 constexpr int64_t kQuietMs = 1000;
 constexpr int64_t kPauseMs = 1;
 /// Pipes of streams that write a lot grow to this.
-constexpr int kBusyPipe = 256 << 10;
+constexpr int kBusyPipe = 1 << 20;
 
 int64_t now_ns() {
   timespec time{};
@@ -55,7 +55,7 @@ class Pace {
 
  private:
   static constexpr int64_t kBusyNs = 1'000'000;
-  static constexpr uint64_t kMostPerMs = kBusyPipe / 3;
+  static constexpr uint64_t kMostPerMs = kBusyPipe / 4;
 
   int64_t since_ = 0;
   uint64_t offset_ = 0;

@@ -147,7 +147,7 @@ Result<unsigned> LogFile::first_shift() {
     if (errno != ENOENT) return fail_path(errno, "log: lstat", name(number));
     return number;
   }
-  return options_.max_files - 1;
+  return options_.max_files;
 }
 
 Result<> LogFile::shift(unsigned number, FileIdentity live) {
@@ -155,6 +155,11 @@ Result<> LogFile::shift(unsigned number, FileIdentity live) {
     fd_.reset();
     struct stat file{};
     if (calls_->lstat(options_.path, file) == 0 && !(identity_of(file) == live)) return {};
+  }
+  if (number >= options_.max_files) {
+    // Rather than to rename over it: ext4 then first writes the other file to the disk (auto_da_alloc).
+    if (calls_->unlink(name(number - 1)) == 0 || errno == ENOENT) return {};
+    return fail_path(errno, "log: unlink", name(number - 1));
   }
   if (calls_->rename(name(number - 1), name(number)) == 0 || errno == ENOENT) return {};
   return fail_path(errno, "log: rename", name(number - 1));

@@ -45,11 +45,12 @@ class LogFile {
   /// Name of the rotated file `number`; 0 is PATH.
   std::string name(unsigned number) const;
 
-  /// First number to be shifted by a rotation that starts now: that of the lowest free name, or of the oldest file.
+  /// First number to be shifted by a rotation that starts now: that of the lowest free name, or max_files, which means to
+  /// remove the oldest file first.
   Result<unsigned> first_shift();
 
-  /// Shifts file `number - 1` to `number` (1 <= number; PATH itself for 1, and then only if it still is `live`). Doing
-  /// it again does nothing, not even when somebody has made PATH anew meanwhile.
+  /// Shifts file `number - 1` to `number` (1 <= number; PATH itself for 1, and then only if it still is `live`), or
+  /// removes it, for max_files. Doing it again does nothing, not even when somebody has made PATH anew meanwhile.
   Result<> shift(unsigned number, FileIdentity live);
 
   /// Makes PATH anew after shift(1), or for max_files == 1 in the place of what is there.

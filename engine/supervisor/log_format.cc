@@ -20,11 +20,12 @@ char* put(char* to, std::string_view text) {
 
 /// Printable ASCII that stands in a JSON text as it is.
 bool plain(std::string_view text) {
-  unsigned bad = 0;
+  uint8_t bad = 0;  // a byte, and no early end: compilers make vectors of this
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    bad |= static_cast<unsigned>(byte - 0x20U >= 0x5fU) | static_cast<unsigned>(byte == '"') |
-           static_cast<unsigned>(byte == '\\');
+    const auto byte = static_cast<uint8_t>(c);
+    const auto from_space = static_cast<uint8_t>(byte - 0x20);
+    bad = static_cast<uint8_t>(bad | static_cast<uint8_t>(from_space >= 0x5f) | static_cast<uint8_t>(byte == '"') |
+                               static_cast<uint8_t>(byte == '\\'));
   }
   return bad == 0;
 }
