@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/log.h"
+#include "engine/supervisor/confine.h"
 #include "engine/supervisor/parts.h"
 #include "io/signal.h"
 #include "sys/text.h"
@@ -120,6 +121,7 @@ io::Task<> Supervisor::stop_one(std::shared_ptr<Supervised> container) {
 }
 
 Result<int> run_supervisor(SupervisorOptions options) {
+  GANTRY_TRY(confine_supervisor());
   io::Loop loop;
   GANTRY_LET(const std::unique_ptr<Supervisor> supervisor, loop.run(Supervisor::open(loop, std::move(options))));
   return loop.run(supervisor->run());
