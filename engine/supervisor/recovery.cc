@@ -114,7 +114,13 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   GANTRY_CO_LET(Copier copier, take_over_copier(found, fresh_copier));
   GANTRY_CO_LET(Suspects suspects, take_over_suspects(found));
   GANTRY_CO_LET(DefinitionStore definitions, DefinitionStore::open(options.state_dir));
-  std::vector<uint32_t> guilty = suspects.after_crash(monotonic_ns());
+  // Whoever sends SIGKILL is outside of all containers.
+  std::vector<uint32_t> guilty;
+  if (table.head().crashes != 0 && table.head().last_signal != SIGKILL) {
+    guilty = suspects.after_crash(monotonic_ns());
+  } else {
+    suspects.after_kill();
+  }
   auto parts = std::make_unique<Parts>(loop, options, std::move(table), std::move(definitions), std::move(suspects),
                                        std::move(copier));
   parts->fresh_copier = fresh_copier;

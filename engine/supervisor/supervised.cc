@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <utility>
 
 #include "engine/clock.h"
 #include "engine/load.h"
 #include "engine/log.h"
 #include "engine/supervisor/copy_stream.h"
+#include "engine/supervisor/stop_signal.h"
 #include "io/timer.h"
 #include "sys/text.h"
 
@@ -21,23 +21,11 @@ constexpr int64_t kSaveAgainMs = 1'000;
 constexpr int64_t kHealthyNs = 10'000'000'000;
 constexpr int64_t kFirstBackOffMs = 100;
 constexpr int64_t kLongestBackOffMs = 60'000;
-constexpr const char* kStopSignal = "org.opencontainers.image.stopSignal";
 
 int64_t back_off_ms(uint32_t failures) {
   if (failures == 0) return 0;
   if (failures > 16) return kLongestBackOffMs;
   return std::min(kFirstBackOffMs << (failures - 1), kLongestBackOffMs);
-}
-
-/// "SIGTERM", "TERM" or a number; SIGTERM for what is none.
-int signal_number(const std::string& text) {
-  const std::string_view name = std::string_view(text).starts_with("SIG") ? std::string_view(text).substr(3) : text;
-  if (const auto number = parse_number<int>(name); number && *number > 0 && *number < NSIG) return *number;
-  for (int signo = 1; signo < NSIG; ++signo) {
-    const char* known = ::sigabbrev_np(signo);
-    if (known != nullptr && name == known) return signo;
-  }
-  return SIGTERM;
 }
 
 }  // namespace
@@ -271,8 +259,7 @@ io::Task<Result<>> Supervised::end_run(unsigned grace_seconds) {
   int signo = SIGTERM;
   const Result<Loaded> container = load_container(host_.env, definition_.id);
   if (container) {
-    const auto wanted = container->record.annotations.find(kStopSignal);
-    if (wanted != container->record.annotations.end()) signo = signal_number(wanted->second);
+    signo = stop_signal(container->record);
     if (container->status == Status::kPaused) (void)co_await resume(host_.env, definition_.id);
   }
   // What has just ended by itself cannot be signalled, and need not be.

@@ -122,6 +122,8 @@ io::Task<> Supervisor::stop_one(std::shared_ptr<Supervised> container) {
 
 Result<int> run_supervisor(SupervisorOptions options) {
   GANTRY_TRY(confine_supervisor());
+  // A limit on the size of files must fail the write to a log, and not end the supervisor.
+  (void)std::signal(SIGXFSZ, SIG_IGN);
   io::Loop loop;
   GANTRY_LET(const std::unique_ptr<Supervisor> supervisor, loop.run(Supervisor::open(loop, std::move(options))));
   return loop.run(supervisor->run());

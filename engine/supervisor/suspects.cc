@@ -77,6 +77,10 @@ std::vector<uint32_t> Suspects::after_crash(int64_t now_ns) {
   return guilty;
 }
 
+void Suspects::after_kill() {
+  for (Place& place : table_->place) place.active = 0;
+}
+
 Suspects::Place* Suspects::find(uint32_t key) {
   const size_t start = key % kPlaces;
   for (size_t step = 0; step < kPlaces; ++step) {

@@ -30,9 +30,11 @@ class Suspects {
 
   const sys::Fd& memfd() const { return memfd_; }
 
-  /// For a supervisor that starts after one that did not say goodbye: everything that was being worked on is suspect
-  /// once more. Returns the keys that have now been kCrashes times within kWithinNs. `now_ns`: CLOCK_MONOTONIC.
+  /// For a supervisor that starts after one that has crashed: everything that was being worked on is suspect once more.
+  /// Returns the keys that have now been so kCrashes times within kWithinNs. `now_ns`: CLOCK_MONOTONIC.
   std::vector<uint32_t> after_crash(int64_t now_ns);
+  /// For one that starts after one that was killed: that was no container's doing.
+  void after_kill();
 
   /// Work on container `key` begins and ends; nested or repeated calls count as one. When all places are taken by
   /// others, nothing is noted.

@@ -42,6 +42,20 @@ TEST_CASE("crashes further apart than ten seconds do not add up") {
   }
 }
 
+TEST_CASE("a supervisor that was killed from outside says nothing about what it worked on") {
+  auto made = Suspects::make();
+  REQUIRE(made);
+  for (int round = 1; round <= 2; ++round) {
+    made->begin(7);
+    CHECK(made->after_crash(round).empty());
+  }
+  for (int round = 0; round < 5; ++round) {
+    made->begin(7);
+    made->after_kill();
+  }
+  CHECK(made->after_crash(3).empty());
+}
+
 TEST_CASE("an operation that comes through forgives") {
   auto made = Suspects::make();
   REQUIRE(made);
