@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +130,12 @@ Result<DefinitionStore> DefinitionStore::open(std::string state_dir) {
   }
   GANTRY_LET(sys::Fd dir, sys::open_file(state_dir, O_RDONLY | O_DIRECTORY));
   return DefinitionStore(std::move(state_dir), std::move(dir));
+}
+
+Result<bool> DefinitionStore::try_lock() const {
+  if (::flock(dir_.get(), LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK) return false;
+  return fail_path(errno, "flock", path_);
 }
 
 Result<sys::Fd> DefinitionStore::open_dir(const std::string& id) const {

@@ -61,6 +61,9 @@ class DefinitionStore {
   const std::string& path() const { return path_; }
   std::string dir_of(const std::string& id) const { return path_ + "/" + id; }
 
+  /// Takes the right to look after these definitions, as long as this object lives: false when somebody else has it.
+  Result<bool> try_lock() const;
+
   /// Makes ID/ with config.json. EEXIST when there is one.
   Result<> create(const Definition& definition, std::string_view config) const;
   Result<> save(const Definition& definition) const;

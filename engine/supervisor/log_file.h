@@ -45,8 +45,8 @@ class LogFile {
   /// Name of the rotated file `number`; 0 is PATH.
   std::string name(unsigned number) const;
 
-  /// First number to be shifted by a rotation that starts now: that of the lowest free name, or max_files, which means to
-  /// remove the oldest file first.
+  /// First number to be shifted by a rotation that starts now: that of the lowest free name, or max_files, which means
+  /// to remove the oldest file first.
   Result<unsigned> first_shift();
 
   /// Shifts file `number - 1` to `number` (1 <= number; PATH itself for 1, and then only if it still is `live`), or

@@ -36,6 +36,7 @@ struct Supervisor::Parts {
   io::Flusher flusher;
   SupervisorHost host;
   std::optional<Server> server;
+  bool all_known = true;     ///< every definition could be read
   bool fresh_copier = true;  ///< the journal is new: slots of runs in progress are to be opened
   bool fresh_listener = true;
   std::map<uint32_t, HeldRun> held;  ///< by Definition::key: what the keeper had at the start

@@ -11,11 +11,14 @@
 #include "engine/load.h"
 #include "engine/log.h"
 #include "engine/supervisor/parts.h"
+#include "io/timer.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
 namespace gantry {
 namespace {
+
+constexpr int64_t kOwnLimitMs = 5'000;
 
 sys::Fd held_fd(const init::KeeperSlot& slot, size_t position) {
   return sys::Fd(slot.fds[position]);
@@ -101,6 +104,18 @@ void end_with_boot(Definition& definition) {
   ++definition.restarts;
 }
 
+/// Two supervisors may not look after the same definitions. A predecessor may take a moment to end.
+io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& definitions) {
+  const io::Deadline limit = io::Deadline::in_ms(kOwnLimitMs);
+  for (;;) {
+    GANTRY_CO_LET(const bool mine, definitions.try_lock());
+    if (mine) co_return Result<>();
+    if (limit.expired())
+      co_return fail(cat("state directory ", definitions.path(), " is in use by another supervisor: use --state-dir"));
+    (void)co_await io::sleep_for(loop, std::chrono::milliseconds(5));
+  }
+}
+
 }  // namespace
 
 io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, SupervisorOptions options) {
@@ -114,6 +129,7 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   GANTRY_CO_LET(Copier copier, take_over_copier(found, fresh_copier));
   GANTRY_CO_LET(Suspects suspects, take_over_suspects(found));
   GANTRY_CO_LET(DefinitionStore definitions, DefinitionStore::open(options.state_dir));
+  GANTRY_CO_TRY(co_await own_definitions(loop, definitions));
   // Whoever sends SIGKILL is outside of all containers.
   std::vector<uint32_t> guilty;
   if (table.head().crashes != 0 && table.head().last_signal != SIGKILL) {
@@ -169,6 +185,7 @@ io::Task<Result<>> Supervisor::recover() {
     std::optional<HeldRun> kept;
     Result<std::shared_ptr<Supervised>> container = co_await recover_one(id, kept);
     if (!container) {
+      parts.all_known = false;
       log_error(cat("container ", id, " cannot be taken over: ", container.error().text));
       continue;
     }
@@ -239,16 +256,21 @@ io::Task<Result<>> Supervisor::find_unheld(const Definition& definition, std::op
   co_return Result<>();
 }
 
-/// Slots of containers without a definition: it was removed, and the supervisor died before it could say so.
+/// Slots of runs without a definition, which somebody has removed behind our back. What has ended can be let go; what
+/// lives is nobody's to kill, and stays held.
 io::Task<> Supervisor::drop_strangers() {
   Parts& parts = *parts_;
   for (auto& [key, run] : parts.held) {
-    if (run.pidfd && !run.exit) (void)sys::pidfd_signal(run.pidfd, SIGKILL);
+    if (!parts.all_known) break;  // it may be that of a definition which could not be read
+    if (!run.exit) {
+      log_error(cat("pid ", run.pid, " is a container without a definition in ", parts.definitions.path(),
+                    ": it goes on, and nobody supervises it"));
+      continue;
+    }
     const Result<> released = co_await parts.keeper.release(run.slot);
     if (!released) log_warning(released.error().text);
     parts.slots.give_back(run.slot);
   }
-  parts.held.clear();
 }
 
 }  // namespace gantry

@@ -121,8 +121,11 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   GANTRY_CO_LET(std::unique_ptr<Supervised> made, Supervised::make(parts_->host, definition));
   const std::shared_ptr<Supervised> container(std::move(made));
   GANTRY_CO_TRY(parts_->definitions.create(definition, config));
+  if (Result<> durable = co_await container->make_durable(); !durable) {
+    (void)parts_->definitions.remove(call.id, true);
+    co_return forward(std::move(durable), cat("up ", call.id));
+  }
   adopt(container, std::nullopt, true);
-  GANTRY_CO_TRY(co_await container->make_durable());
   Result<pid_t> pid = co_await container->first_start();
   if (pid) co_return api::UpReply{call.id, *pid};
   if (io::is_cancelled(pid.error())) co_return forward(std::move(pid));
@@ -164,7 +167,7 @@ io::Task<Result<>> Supervisor::remove(api::Remove call) {
   if (!container->has_ended() && !call.force)
     co_return fail(cat("container ", call.id, " is not stopped: stop it first, or use --force"));
   if (!container->has_ended()) GANTRY_CO_TRY(co_await container->kill_now());
-  // Output on its way into the log is waited for, unless the log is to go anyway.
+  if (!call.keep_log) container->drop_output();
   const Result<> settled = co_await container->wait_settled();
   if (!settled) co_return settled;
   GANTRY_CO_TRY(co_await gantry::remove(parts_->env, call.id, true));

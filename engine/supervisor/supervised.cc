@@ -16,6 +16,7 @@ namespace gantry {
 namespace {
 
 constexpr int64_t kDeathLimitMs = 10'000;
+constexpr int64_t kDrainMs = 500;
 constexpr int64_t kSaveAgainMs = 1'000;
 /// A run that lived so long was no failure: the count of failures in a row, and with it the back-off, starts again.
 constexpr int64_t kHealthyNs = 10'000'000'000;
@@ -175,8 +176,8 @@ io::Task<Result<>> Supervised::bring_home() {
   const int sources[] = {run_->out.get(), run_->err.get()};
   for (uint8_t stream = 0; stream < 2; ++stream) {
     const StreamId id{slot, stream};
-    for (bool done = sources[stream] < 0; !done;) {
-      const io::Deadline deadline = io::Deadline::in_ms(kDeathLimitMs);
+    for (bool done = sources[stream] < 0; !done && !output_dropped_;) {
+      const io::Deadline deadline = io::Deadline::in_ms(kDrainMs);
       GANTRY_CO_LET(done, co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline));
     }
   }

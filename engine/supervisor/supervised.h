@@ -68,6 +68,9 @@ class Supervised final : CreateGuard {
   /// mark_stopped() and SIGKILL for all of it.
   io::Task<Result<>> kill_now();
 
+  /// What has not reached the log yet is not wanted any more.
+  void drop_output() { output_dropped_ = true; }
+
   /// Lets go of the log file: the next write opens it anew.
   void reopen_log() { log_.release(); }
 
@@ -112,6 +115,7 @@ class Supervised final : CreateGuard {
   io::Event settled_;  ///< live() is over
   io::Event nudge_;    ///< somebody wants a back-off to end
   std::optional<Error> first_error_;
+  bool output_dropped_ = false;
 };
 
 }  // namespace gantry

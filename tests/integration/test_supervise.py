@@ -1,6 +1,7 @@
 """A supervisor of many containers: what people do with it, and what is left when it is killed."""
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -150,6 +151,41 @@ def test_keeper_and_supervisor_killed_together_the_next_ones_take_over(supervise
     supervised.begin()
     assert [supervised.runtime.state(b)["pid"] for b in (box, again)] == pids
     supervised.runtime.call("stop", "--time", "0", box.id, again.id).ok()
+
+
+def test_two_supervisors_with_one_state_directory(supervised, runtime, work, bundle):
+    supervised.begin()
+    box = bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(box).ok()
+    errors = f"{work}/second.err"
+    with open(errors, "wb") as file:
+        second = subprocess.Popen([runtime.program, "--root", f"{work}/root2", "supervise", "--state-dir",
+                                   supervised.state_dir], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                                  env=runtime.environment(None))
+    try:
+        host.eventually(lambda: "in use by another supervisor" in host.read(errors), 15, "a refusal")
+    finally:
+        second.kill()
+        second.wait()
+    assert runtime.status(box) == "running"
+
+
+def test_a_damaged_definition_costs_no_container(supervised, bundle):
+    supervised.begin()
+    box, other = bundle().sh("while :; do sleep 0.05; done"), bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(box, other).ok()
+    path = f"{supervised.state_dir}/{box.id}/definition.json"
+    good = host.read(path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(good[:100])
+    supervised.await_supervisor(supervised.kill_supervisor())
+    assert supervised.runtime.status(box) == "running"
+    assert f"definition.json of {box.id} is damaged" in host.read(supervised.errors)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(good)
+    supervised.await_supervisor(supervised.kill_supervisor())
+    supervised.runtime.call("stop", "--time", "0", box.id, other.id).ok()
+    supervised.wait(box, other).ok("137\n137\n")
 
 
 def seccomp_of(pid):
