@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -8,6 +9,7 @@
 #include "cli/version.h"
 #include "engine/slots.h"
 #include "engine/supervisor/client.h"
+#include "engine/supervisor/handover.h"
 #include "engine/supervisor/keeper_start.h"
 #include "engine/supervisor/paths.h"
 #include "engine/supervisor/supervisor.h"
@@ -19,7 +21,7 @@ namespace gantry::cli {
 
 namespace {
 
-constexpr int64_t kAnswerMs = 5'000;
+constexpr int64_t kAnswerMs = 5'000, kHandoverMs = 20'000;
 
 constexpr std::array<Flag, 5> kFlags{{
     {"state-dir", "", Kind::kText, "DIR",
@@ -73,21 +75,17 @@ Result<std::string> own_program() {
   return std::string(path.data(), static_cast<size_t>(length));
 }
 
-/// What to do about a socket that somebody seems to listen on.
-enum class Presence { kGone, kServing, kOrphaned };
-
-/// Somebody who answers is there; a connection that breaks was in the queue of one that has died.
-io::Task<Result<Presence>> look_for_supervisor(io::Loop& loop, SupervisorAddress address) {
+/// Whether somebody answers there; a connection that breaks was in the queue of one that has died.
+io::Task<Result<bool>> is_served(io::Loop& loop, SupervisorAddress address) {
   const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
   Result<Client> client = co_await Client::connect(loop, address, deadline);
-  if (!client && Client::is_absent(client.error())) co_return Presence::kGone;
+  if (!client && Client::is_absent(client.error())) co_return false;
   if (!client) co_return forward(std::move(client));
   api::Call question = api::Status{};
   Result<api::Reply> reply = co_await client->call(std::move(question), std::vector<int>(), deadline);
-  if (!reply && client->lost() && !io::is_timeout(reply.error())) co_return Presence::kGone;
+  if (!reply && client->lost() && !io::is_timeout(reply.error())) co_return false;
   if (!reply) co_return forward(std::move(reply));
-  const auto* status = std::get_if<api::StatusReply>(&*reply);
-  co_return status != nullptr && status->keeper_pid == 0 ? Presence::kOrphaned : Presence::kServing;
+  co_return true;
 }
 
 /// A socket of our own at the path. One that has just been killed may take a moment to let go of it.
@@ -98,9 +96,24 @@ io::Task<Result<io::Listener>> claim_socket(io::Loop& loop, std::string path) {
     if (made || made.error().sys_errno != EADDRINUSE || limit.expired()) co_return made;
     SupervisorAddress address;
     address.socket = path;
-    Result<Presence> there = co_await look_for_supervisor(loop, std::move(address));
-    if (!there) co_return forward(std::move(there), cat("the supervisor at ", path, " does not answer"));
-    if (*there != Presence::kGone) co_return made;
+    Result<bool> served = co_await is_served(loop, std::move(address));
+    if (!served) co_return forward(std::move(served), cat("the supervisor at ", path, " does not answer"));
+    if (*served) co_return made;
+    (void)co_await io::sleep_for(loop, std::chrono::milliseconds(10));
+  }
+}
+
+/// Everything that a keeper before us has left; nullopt: nothing.
+io::Task<Result<std::optional<Inheritance>>> inherit(io::Loop& loop, std::string socket) {
+  const io::Deadline limit = io::Deadline::in_ms(kHandoverMs);
+  for (;;) {
+    Result<std::optional<Inheritance>> taken = co_await ask_for_handover(loop, handover_socket(socket), limit);
+    if (taken) co_return std::move(taken);
+    if (taken.error().sys_errno == EBUSY)
+      co_return std::unexpected(Error{cat(taken.error().text, " at ", socket), EADDRINUSE});
+    // Somebody else was faster, or it died: look again.
+    if (taken.error().sys_errno != ECONNRESET || limit.expired())
+      co_return forward(std::move(taken), cat("what the supervisor at ", socket, " has left cannot be taken over"));
     (void)co_await io::sleep_for(loop, std::chrono::milliseconds(10));
   }
 }
@@ -117,6 +130,25 @@ Result<sys::Fd> listening_socket(const SupervisorOptions& options) {
   return sys::Fd(::fcntl(made.fd().get(), F_DUPFD_CLOEXEC, 3));
 }
 
+KeptSlot& listener_slot(std::vector<KeptSlot>& slots) {
+  for (KeptSlot& slot : slots)
+    if (slot.slot == kListenerSlot) return slot;
+  KeptSlot& slot = slots.emplace_back();
+  slot.slot = kListenerSlot;
+  slot.kind = static_cast<uint32_t>(HeldKind::kListener);
+  return slot;
+}
+
+/// Room for whatever comes; what the limit was is for the launchers.
+void raise_files(KeeperOptions& keeper) {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return;
+  keeper.nofile_soft = files.rlim_cur;
+  keeper.nofile_hard = files.rlim_max;
+  files.rlim_cur = files.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &files);
+}
+
 Result<int> run_supervise(const Call& call) {
   GANTRY_LET(SupervisorOptions options, supervisor_options(call));
   if (call.options.on("under-keeper")) return run_supervisor(std::move(options));
@@ -125,12 +157,22 @@ Result<int> run_supervise(const Call& call) {
   GANTRY_LET(keeper.args, own_command_line());
   keeper.env = own_environment();
   if (const char* notify = std::getenv("NOTIFY_SOCKET")) keeper.notify_socket = notify;
-  GANTRY_LET(const sys::Fd listener, listening_socket(options));
-  KeptSlot slot;
-  slot.slot = kListenerSlot;
-  slot.kind = static_cast<uint32_t>(HeldKind::kListener);
-  slot.fds[0] = listener.get();
-  keeper.slots.push_back(slot);
+  raise_files(keeper);
+  io::Loop loop;
+  GANTRY_LET(std::optional<Inheritance> left, loop.run(inherit(loop, options.socket)));
+  std::vector<sys::Fd> held;
+  if (left) {
+    keeper.table = std::move(left->table);
+    keeper.slots = std::move(left->slots);
+    keeper.handover = std::move(left->peer);
+    held = std::move(left->fds);
+  }
+  int& clients = listener_slot(keeper.slots).fds[init::kClientsSocket];
+  sys::Fd listener;
+  if (clients < 0 || listen_fds() > 0) {
+    GANTRY_LET(listener, listening_socket(options));
+    clients = listener.get();
+  }
   return std::unexpected(become_keeper(std::move(keeper)));
 }
 
@@ -144,8 +186,9 @@ constinit const Command kSupervise{
         "Serves the commands up, wait, stop and rm. The process that is started becomes the keeper, the parent of\n"
         "all containers; the supervisor is its child and may be killed at any moment: the keeper starts another one,\n"
         "and no container, exit status or line of output is lost.\n"
-        "SIGTERM ends both; containers live on unless --stop-on-exit is given. SIGHUP starts the supervisor anew,\n"
-        "from the program file as it is then.",
+        "SIGTERM ends both; containers live on unless --stop-on-exit is given: a small process (gantry-holder) keeps\n"
+        "what they depend on until the next supervise takes over. SIGHUP starts the supervisor anew, from the program\n"
+        "file as it is then. When the keeper is killed the supervisor goes on, but starts nothing: supervise again.",
     .flags = kFlags,
     .count = {0, 0},
     .changes_system = true,

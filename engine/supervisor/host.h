@@ -18,14 +18,14 @@ namespace gantry {
 /// KeeperHold::kind of what a supervisor has the keeper hold.
 enum class HeldKind : uint32_t {
   kSelf = 1,       ///< fds: journal, staging pipe (read, write), suspects
-  kListener = 2,   ///< fds: the listening socket
+  kListener = 2,   ///< fds: the listening sockets, for clients and for the next keeper
   kContainer = 3,  ///< fds: stdout or the terminal, stderr, init's pidfd; owner: Definition::owner()
 };
 
-/// The slots of a supervisor's own things; containers have those behind.
-inline constexpr uint32_t kSelfSlot = 0;
-inline constexpr uint32_t kListenerSlot = 1;
-inline constexpr uint32_t kFirstContainerSlot = 2;
+/// The slots of a supervisor's own things are known to the keeper (sys/init/keeper.h); containers have those behind.
+using init::kFirstRunSlot;
+using init::kListenerSlot;
+using init::kSelfSlot;
 
 /// Positions of a container's descriptors in its slot.
 inline constexpr size_t kHeldOut = 0, kHeldErr = 1;

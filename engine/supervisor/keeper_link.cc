@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "engine/log.h"
+#include "io/readable.h"
 #include "io/scope.h"
 #include "io/stream.h"
 #include "io/timer.h"
@@ -22,6 +23,8 @@ using init::KeeperTag;
 constexpr int64_t kAnswerMs = 10'000;
 /// Between the end of a process and the keeper's word about it.
 constexpr int64_t kGraceMs = 2'000;
+/// Between the end of a process and its reaping by somebody else. Older kernels do not wake who waits for that.
+constexpr int64_t kReapLimitMs = 10'000, kReapStepMs = 100;
 
 KeeperFrame make_frame(KeeperTag tag) {
   KeeperFrame frame{};
@@ -33,6 +36,12 @@ KeeperFrame make_frame(KeeperTag tag) {
 bool is_dead(int pidfd) {
   pollfd polled{pidfd, POLLIN, 0};
   return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLNVAL) == 0;
+}
+
+/// False as well where the kernel does not tell (before Linux 6.9).
+bool is_reaped(int pidfd) {
+  pollfd polled{pidfd, 0, 0};
+  return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLHUP) != 0;
 }
 
 Error unknown_end(pid_t pid) {
@@ -269,6 +278,20 @@ io::Task<Result<>> overdue(io::Loop& loop, int pidfd) {
 
 }  // namespace
 
+io::Task<Result<ExitStatus>> wait_for_stranger(io::Loop& loop, pid_t pid, int pidfd, io::Deadline deadline) {
+  io::Wake wake = co_await io::wait_pidfd(loop, pidfd, deadline);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");
+  const io::Deadline limit = io::Deadline::in_ms(kReapLimitMs);
+  for (;;) {
+    if (const auto kept = sys::pidfd_exit(pidfd)) co_return ExitStatus{kept->code, kept->signal};
+    if (limit.expired() || is_reaped(pidfd)) co_return std::unexpected(unknown_end(pid));
+    const io::Deadline step = io::Deadline::in_ms(kReapStepMs);
+    // Nothing but the hang-up, which cannot be asked for: the process was reaped.
+    wake = co_await io::wait_fd(loop, pidfd, POLLPRI, step);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for a process");
+  }
+}
+
 io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadline deadline) {
   if (pidfd < 0) {
     Result<ExitStatus> told = co_await link_.wait(pid, deadline);
@@ -281,13 +304,9 @@ io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadlin
   auto raced = co_await io::race(loop_, std::move(telling), std::move(waiting));
   if (raced.a) co_return std::move(raced.a);
   // The keeper is gone, or the process was never its child: it belonged to the keeper before.
-  if (!raced.b) {
-    if (!link_.gone().is_set() || io::is_cancelled(raced.a.error())) co_return std::move(raced.a);
-    const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);
-    if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");
-  }
-  if (const auto kept = sys::pidfd_exit(pidfd)) co_return ExitStatus{kept->code, kept->signal};
-  co_return std::unexpected(unknown_end(pid));
+  if (!raced.b && (!link_.gone().is_set() || io::is_cancelled(raced.a.error()))) co_return std::move(raced.a);
+  Result<ExitStatus> seen = co_await wait_for_stranger(loop_, pid, pidfd, deadline);
+  co_return seen;
 }
 
 }  // namespace gantry

@@ -123,6 +123,10 @@ class KeeperLink {
   std::deque<std::pair<pid_t, uint64_t>> early_order_;  ///< oldest first; may name some that were taken since
 };
 
+/// Waits for the end of a process that is no child of our keeper. Its status is known once its parent, whoever that is,
+/// has reaped it, where the kernel keeps it (PIDFD_GET_INFO, Linux 6.15); else an error that says so.
+io::Task<Result<ExitStatus>> wait_for_stranger(io::Loop& loop, pid_t pid, int pidfd, io::Deadline deadline);
+
 class KeeperSpawner final : public Spawner {
  public:
   explicit KeeperSpawner(KeeperLink& link) : link_(link) {}

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "sys/file.h"
@@ -170,9 +171,9 @@ Result<> fill_table(const sys::Fd& fd, const std::vector<KeptSlot>& slots, bool 
 // ---------------------------------------------------------------------------------------------------
 
 /// Fds of ours that are to lie at the numbers of keeper.h. All are moved up first, so that none is overwritten.
-Result<> arrange(std::array<sys::Fd*, 4> placed) {
-  constexpr std::array numbers{init::kKeeperTableFd, init::kKeeperProgramFd, init::kKeeperArgsFd,
-                               init::kKeeperNotifyFd};
+Result<> arrange(std::array<sys::Fd*, 5> placed) {
+  constexpr std::array numbers{init::kKeeperTableFd, init::kKeeperProgramFd, init::kKeeperArgsFd, init::kKeeperNotifyFd,
+                               init::kKeeperHandoverFd};
   for (sys::Fd* const fd : placed) {
     if (!*fd) continue;
     sys::Fd moved(::fcntl(fd->get(), F_DUPFD_CLOEXEC, init::kKeeperOwnFds));
@@ -226,7 +227,7 @@ Result<> prepare(KeeperOptions& options) {
   }
   GANTRY_TRY(move_low(options.slots));
   GANTRY_TRY(sys::reserve_init_image(init::kKeeperOwnFds));
-  GANTRY_TRY(arrange({&options.table, &program, &args, &notify}));
+  GANTRY_TRY(arrange({&options.table, &program, &args, &notify, &options.handover}));
   GANTRY_TRY(close_on_exec(init::kKeeperOwnFds));
   return fill_table(options.table, options.slots, is_new);
 }
@@ -236,6 +237,15 @@ Result<> prepare(KeeperOptions& options) {
 Error become_keeper(KeeperOptions options) {
   if (Result<> prepared = prepare(options); !prepared) return std::move(prepared).error();
   return sys::exec_init("keeper", init::kKeeperImageFd);
+}
+
+Result<> keep_only(const sys::Fd& table, const std::vector<KeptSlot>& slots) {
+  GANTRY_LET(TableMap map, TableMap::open(table));
+  std::set<uint32_t> wanted;
+  for (const KeptSlot& kept : slots) wanted.insert(kept.slot);
+  for (uint32_t i = 0; i < map.head().used && i < map.head().slot_count; ++i)
+    if (!wanted.contains(i)) map.slot(i).state = init::SlotState::kFree;
+  return {};
 }
 
 }  // namespace gantry

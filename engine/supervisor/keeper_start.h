@@ -32,11 +32,15 @@ struct KeeperOptions {
   sys::Fd table;                ///< a table of a former keeper, to be taken over; invalid: a new one is made
   std::vector<KeptSlot> slots;  ///< of a new table: what it starts with; of an old one: every slot's descriptors by
                                 ///< their numbers here (slots that are not named lose theirs, their exits stay)
+  sys::Fd handover;  ///< whoever has handed this over and is to be told that it is held here now; invalid: nobody
 };
 
 /// Replaces this process by the keeper, which starts `program`. All descriptors but 0-2 and the named ones vanish; the
 /// held ones may get other numbers (as the table then says). No signal handler, no child and no other thread is
 /// expected. Returns only on failure; descriptors are then in disorder, and the caller should end.
 Error become_keeper(KeeperOptions options);
+
+/// Frees all slots of a table without a keeper but these.
+Result<> keep_only(const sys::Fd& table, const std::vector<KeptSlot>& slots);
 
 }  // namespace gantry

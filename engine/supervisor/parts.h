@@ -1,6 +1,7 @@
 // What a Supervisor consists of, in the order in which it is made. Only for the .cc files of Supervisor.
 #pragma once
 
+#include "engine/supervisor/handover.h"
 #include "engine/supervisor/supervisor.h"
 
 namespace gantry {
@@ -36,9 +37,10 @@ struct Supervisor::Parts {
   io::Flusher flusher;
   SupervisorHost host;
   std::optional<Server> server;
-  bool all_known = true;     ///< every definition could be read
-  bool fresh_copier = true;  ///< the journal is new: slots of runs in progress are to be opened
-  bool fresh_listener = true;
+  std::optional<HandoverDesk> desk;
+  bool all_known = true;             ///< every definition could be read
+  bool fresh_copier = true;          ///< the journal is new: slots of runs in progress are to be opened
+  bool fresh_listeners = true;       ///< the keeper does not have both sockets yet
   std::map<uint32_t, HeldRun> held;  ///< by Definition::key: what the keeper had at the start
   std::vector<uint32_t> guilty;      ///< keys that go into quarantine
 };

@@ -14,6 +14,11 @@ inline std::string default_socket(const std::string& root) {
   return root + "/" + kSupervisorDirName + "/socket";
 }
 
+/// Where the next keeper asks for what is held (mode 0600), beside the clients' socket.
+inline std::string handover_socket(const std::string& socket) {
+  return socket + ".handover";
+}
+
 /// STATE_DIR/ID: definition.json, config.json (frozen at `up`) and, by default, container.log.
 inline std::string definition_dir(const std::string& state_dir, const std::string& id) {
   return state_dir + "/" + id;

@@ -2,6 +2,7 @@
 // say.
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "engine/load.h"
 #include "engine/log.h"
 #include "engine/supervisor/parts.h"
+#include "engine/supervisor/paths.h"
 #include "io/timer.h"
 #include "sys/proc.h"
 #include "sys/text.h"
@@ -44,7 +46,7 @@ HeldRun held_run(uint32_t number, const init::KeeperSlot& slot) {
 
 /// Everything that the keeper's table names, sorted.
 struct Found {
-  sys::Fd journal, staging_read, staging_write, suspects, listener;
+  sys::Fd journal, staging_read, staging_write, suspects, clients, handover;
   std::map<uint32_t, HeldRun> runs;
   std::vector<uint32_t> slots;
 };
@@ -63,7 +65,8 @@ Found look_through(const KeeperView& table) {
         found.suspects = held_fd(slot, 3);
         break;
       case HeldKind::kListener:
-        found.listener = held_fd(slot, 0);
+        found.clients = held_fd(slot, init::kClientsSocket);
+        found.handover = held_fd(slot, init::kHandoverSocket);
         break;
       case HeldKind::kContainer:
         found.runs.insert_or_assign(Definition::key_of(slot.owner), held_run(number, slot));
@@ -116,14 +119,20 @@ io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& defini
   }
 }
 
+/// The one that the keeper has, or a new one.
+io::Task<Result<io::Listener>> listener_of(io::Loop& loop, sys::Fd held, std::string path, int type) {
+  if (held) co_return adopt_listener(loop, std::move(held), type);
+  Result<io::Listener> made = co_await listen_at(loop, std::move(path), type);
+  co_return made;
+}
+
 }  // namespace
 
 io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, SupervisorOptions options) {
   (void)::fcntl(init::kSupervisorSocketFd, F_SETFD, FD_CLOEXEC);
   (void)::fcntl(init::kSupervisorTableFd, F_SETFD, FD_CLOEXEC);
   if (::close_range(init::kFirstHeld, ~0u, CLOSE_RANGE_CLOEXEC) < 0) co_return fail_errno(errno, "close_range");
-  const sys::Fd table_fd(init::kSupervisorTableFd);
-  GANTRY_CO_LET(KeeperView table, KeeperView::map(table_fd));
+  GANTRY_CO_LET(KeeperView table, KeeperView::map(sys::Fd(init::kSupervisorTableFd)));
   Found found = look_through(table);
   bool fresh_copier = true;
   GANTRY_CO_LET(Copier copier, take_over_copier(found, fresh_copier));
@@ -145,16 +154,14 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   parts->slots.mark(kSelfSlot);
   parts->slots.mark(kListenerSlot);
   for (const uint32_t slot : found.slots) parts->slots.mark(slot);
-  if (found.listener) {
-    GANTRY_CO_LET(io::Listener listener, adopt_listener(loop, std::move(found.listener)));
-    parts->fresh_listener = false;
-    std::unique_ptr<Supervisor> made(new Supervisor(loop, std::move(options), std::move(parts)));
-    made->parts_->server.emplace(loop, *made, std::move(listener));
-    co_return made;
-  }
-  GANTRY_CO_LET(io::Listener listener, co_await listen_at(loop, options.socket));
+  parts->fresh_listeners = !found.clients || !found.handover;
+  GANTRY_CO_LET(io::Listener clients,
+                co_await listener_of(loop, std::move(found.clients), options.socket, SOCK_STREAM));
+  const std::string next_to_it = handover_socket(options.socket);
+  GANTRY_CO_LET(io::Listener next, co_await listener_of(loop, std::move(found.handover), next_to_it, SOCK_SEQPACKET));
+  parts->desk.emplace(loop, parts->keeper, std::move(next));
   std::unique_ptr<Supervisor> made(new Supervisor(loop, std::move(options), std::move(parts)));
-  made->parts_->server.emplace(loop, *made, std::move(listener));
+  made->parts_->server.emplace(loop, *made, std::move(clients));
   co_return made;
 }
 
@@ -167,11 +174,12 @@ io::Task<Result<>> Supervisor::hold_own() {
   const Copier::Descriptors copying = parts.copier.descriptors();
   own.fds = {copying.journal, copying.staging_read, copying.staging_write, parts.suspects.memfd().get()};
   if (parts.fresh_copier) GANTRY_CO_TRY(co_await parts.keeper.hold(own));
-  KeeperHold listener;
-  listener.slot = kListenerSlot;
-  listener.kind = static_cast<uint32_t>(HeldKind::kListener);
-  listener.fds[0] = parts.server->listening_socket().get();
-  if (parts.fresh_listener) GANTRY_CO_TRY(co_await parts.keeper.hold(listener));
+  KeeperHold listeners;
+  listeners.slot = kListenerSlot;
+  listeners.kind = static_cast<uint32_t>(HeldKind::kListener);
+  listeners.fds[init::kClientsSocket] = parts.server->listening_socket().get();
+  listeners.fds[init::kHandoverSocket] = parts.desk->listening_socket().get();
+  if (parts.fresh_listeners) GANTRY_CO_TRY(co_await parts.keeper.hold(listeners));
   co_return Result<>();
 }
 

@@ -37,11 +37,11 @@ struct ServerLimits {
 /// Makes the listening socket at `path` (absolute), mode 0600, its directory and missing ones above 0700. Replaces a
 /// socket that nobody answers on any more. "a supervisor is already running at PATH" with EADDRINUSE; any other file
 /// at `path` is left alone, and a directory that others may write to is refused.
-io::Task<Result<io::Listener>> listen_at(io::Loop& loop, std::string path);
+io::Task<Result<io::Listener>> listen_at(io::Loop& loop, std::string path, int type = SOCK_STREAM);
 
-/// Takes over a socket that somebody else has made (socket activation, the keeper): it must be a Unix stream socket
-/// that listens.
-Result<io::Listener> adopt_listener(io::Loop& loop, sys::Fd socket);
+/// Takes over a socket that somebody else has made (socket activation, the keeper): it must be a Unix socket of that
+/// type that listens.
+Result<io::Listener> adopt_listener(io::Loop& loop, sys::Fd socket, int type = SOCK_STREAM);
 
 /// Accepts connections of root and of our own user until it is cancelled. Trouble with one connection ends only that.
 class Server {

@@ -50,7 +50,7 @@ io::Task<Result<>> lock_directory(io::Loop& loop, int dir, std::string path) {
 }
 
 /// Takes away a socket that nobody answers on.
-io::Task<Result<>> remove_stale(io::Loop& loop, int dir, std::string path) {
+io::Task<Result<>> remove_stale(io::Loop& loop, int dir, std::string path, int type) {
   const std::string name = path.substr(path.rfind('/') + 1);
   struct stat info{};
   if (::fstatat(dir, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -60,7 +60,7 @@ io::Task<Result<>> remove_stale(io::Loop& loop, int dir, std::string path) {
   if (!S_ISSOCK(info.st_mode))
     co_return std::unexpected(Error{cat("socket ", path, ": a file that is no socket is in the way"), EADDRINUSE});
   const io::Deadline deadline = io::Deadline::in_ms(kAnswerLimitMs);
-  const Result<sys::Fd> answer = co_await io::connect_unix(loop, path, deadline);
+  const Result<sys::Fd> answer = co_await io::connect_unix(loop, path, deadline, type);
   // A full queue that nobody serves is somebody, too: perhaps one that is stopped.
   if (answer || io::is_timeout(answer.error()))
     co_return std::unexpected(Error{cat("a supervisor is already running at ", path), EADDRINUSE});
@@ -79,23 +79,24 @@ Result<int> socket_option(const sys::Fd& socket, int option, const char* name) {
 
 }  // namespace
 
-io::Task<Result<io::Listener>> listen_at(io::Loop& loop, std::string path) {
+io::Task<Result<io::Listener>> listen_at(io::Loop& loop, std::string path, int type) {
   if (!path.starts_with('/')) co_return fail(cat("socket \"", path, "\": must be an absolute path"));
   const size_t slash = path.rfind('/');
   if (slash + 1 == path.size()) co_return fail(cat("socket ", path, ": the path names a directory"));
   const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
   GANTRY_CO_LET(const sys::Fd dir, open_directory(directory));
   GANTRY_CO_TRY(co_await lock_directory(loop, dir.get(), directory));
-  GANTRY_CO_TRY(co_await remove_stale(loop, dir.get(), path));
-  co_return io::Listener::bind_unix(loop, path, 0600);
+  GANTRY_CO_TRY(co_await remove_stale(loop, dir.get(), path, type));
+  co_return io::Listener::bind_unix(loop, path, 0600, type);
 }
 
-Result<io::Listener> adopt_listener(io::Loop& loop, sys::Fd socket) {
+Result<io::Listener> adopt_listener(io::Loop& loop, sys::Fd socket, int wanted) {
   GANTRY_LET(const int domain, socket_option(socket, SO_DOMAIN, "SO_DOMAIN"));
   GANTRY_LET(const int type, socket_option(socket, SO_TYPE, "SO_TYPE"));
   GANTRY_LET(const int listens, socket_option(socket, SO_ACCEPTCONN, "SO_ACCEPTCONN"));
-  if (domain != AF_UNIX || type != SOCK_STREAM || listens == 0)
-    return fail("inherited socket: must be a Unix stream socket that listens");
+  if (domain != AF_UNIX || type != wanted || listens == 0)
+    return fail(cat("inherited socket: must be a Unix ", std::string_view(wanted == SOCK_STREAM ? "stream" : "packet"),
+                    " socket that listens"));
   return io::Listener(loop, std::move(socket));
 }
 

@@ -57,7 +57,9 @@ io::Task<> Supervised::live(std::optional<HeldRun> kept, bool fresh) {
     if (!ran && io::is_cancelled(ran.error())) co_return;
     if (!ran) log_warning(cat("container ", definition_.id, ": ", ran.error().text));
     fresh = false;
-    if (host_.closing) co_return;
+    if (!host_.closing) continue;
+    settled_.set();
+    co_return;
   }
   begun_.set();
   running_.set();
@@ -103,6 +105,8 @@ io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh,
       again = false;
       co_return Result<>();
     }
+    // No failure of the container: the next keeper will start it.
+    if (host_.keeper.gone().is_set()) co_return begun;
   }
   GANTRY_CO_TRY(co_await finish_run(std::move(exit)));
   again = !definition_.ended();
@@ -146,10 +150,14 @@ io::Task<Result<>> Supervised::save() {
   }
 }
 
-/// Waits as long as the failures before deserve. What is stopped meanwhile has ended.
+/// Waits as long as the failures before deserve, and for ever when there is no keeper: the next one comes with another
+/// supervisor. What is stopped meanwhile has ended.
 io::Task<Result<>> Supervised::back_off() {
-  const io::Deadline deadline = io::Deadline::in_ms(back_off_ms(definition_.failures));
-  if (!definition_.stopped_by_user && definition_.failures > 0) {
+  io::Deadline deadline = io::Deadline::in_ms(back_off_ms(definition_.failures));
+  for (;;) {
+    const bool orphaned = host_.keeper.gone().is_set();
+    if (definition_.stopped_by_user || (!orphaned && deadline.expired())) break;
+    if (orphaned) deadline = io::Deadline::never();
     nudge_.reset();
     const io::Wake wake = co_await nudge_.wait(deadline);
     if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "back-off");

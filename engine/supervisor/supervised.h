@@ -12,6 +12,7 @@
 #include "engine/creation.h"
 #include "engine/supervisor/definition.h"
 #include "engine/supervisor/host.h"
+#include "engine/supervisor/keeper_start.h"
 #include "engine/supervisor/log_file.h"
 #include "io/event.h"
 #include "io/scope.h"
@@ -37,6 +38,8 @@ class Supervised final : CreateGuard {
   ~Supervised();
 
   const Definition& definition() const { return definition_; }
+  /// What the keeper has, or should have, for the run in progress; numbers of this process.
+  std::optional<KeptSlot> kept() const;
   pid_t pid() const { return run_ ? run_->pid : 0; }
   LogFile& log() { return log_; }
   const LogFile& log() const { return log_; }

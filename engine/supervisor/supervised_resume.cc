@@ -21,6 +21,19 @@ void Supervised::take_over(HeldRun kept) {
   start_streams();
 }
 
+std::optional<KeptSlot> Supervised::kept() const {
+  if (!run_ || !run_->pidfd) return std::nullopt;
+  KeptSlot kept;
+  kept.slot = run_->slot;
+  kept.kind = static_cast<uint32_t>(HeldKind::kContainer);
+  kept.owner = definition_.owner();
+  kept.pid = run_->pid;
+  kept.fds[kHeldOut] = run_->out.get();
+  kept.fds[kHeldErr] = run_->err.get();
+  kept.fds[init::kHeldPidfd] = run_->pidfd.get();
+  return kept;
+}
+
 /// Whether the program has begun. While exec.fifo has a name it has not, and neither has an init that still runs
 /// gantry's own image: its supervisor died between unlinking the fifo and writing into it.
 bool Supervised::was_started() const {
@@ -48,7 +61,10 @@ io::Task<Result<api::Exit>> Supervised::await_exit() {
     time = run_->exit->time_ns;
   } else {
     const io::Deadline never = io::Deadline::never();
-    Result<ExitStatus> ended = co_await host_.env.exits.wait(run_->pid, run_->pidfd.get(), never);
+    io::Task<Result<ExitStatus>> waiting = run_->foreign
+                                               ? wait_for_stranger(host_.env.loop, run_->pid, run_->pidfd.get(), never)
+                                               : host_.env.exits.wait(run_->pid, run_->pidfd.get(), never);
+    Result<ExitStatus> ended = co_await std::move(waiting);
     if (!ended && io::is_cancelled(ended.error())) co_return forward(std::move(ended));
     if (ended) status = *ended;
     if (!ended) log_warning(cat("container ", definition_.id, ": exit status unknown: ", ended.error().text));

@@ -176,6 +176,8 @@ io::Task<Result<>> Supervised::release_run() {
   run_.reset();
   host_.copier.close_slot(slot);
   Result<> released = co_await host_.keeper.release(slot);
+  // Without a keeper its slot is not passed on to the next one.
+  if (host_.keeper.gone().is_set()) released = Result<>();
   host_.slots.give_back(slot);
   co_return released;
 }

@@ -1,6 +1,7 @@
 #include "engine/supervisor/supervisor.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,7 +13,6 @@
 #include "engine/log.h"
 #include "engine/supervisor/confine.h"
 #include "engine/supervisor/parts.h"
-#include "io/signal.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -25,7 +25,7 @@ constexpr int kExitForSuccessor = 75;
 }  // namespace
 
 Result<uint32_t> SlotNumbers::take() {
-  for (uint32_t number = kFirstContainerSlot; number < taken_.size(); ++number) {
+  for (uint32_t number = kFirstRunSlot; number < taken_.size(); ++number) {
     if (taken_[number]) continue;
     taken_[number] = true;
     return number;
@@ -33,21 +33,21 @@ Result<uint32_t> SlotNumbers::take() {
   return fail(cat(taken_.size(), " containers run at once, and that is all the keeper's table has places for"));
 }
 
-Result<KeeperView> KeeperView::map(const sys::Fd& table) {
+Result<KeeperView> KeeperView::map(sys::Fd table) {
   struct stat info;
   if (::fstat(table.get(), &info) < 0) return fail_errno(errno, "the keeper's table");
   const auto size = static_cast<size_t>(info.st_size);
   if (size < init::kKeeperTableHead) return fail("the keeper's table is too short");
   void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, table.get(), 0);
   if (at == MAP_FAILED) return fail_errno(errno, "mmap of the keeper's table");
-  KeeperView view(static_cast<const init::KeeperTable*>(at), size);
+  KeeperView view(std::move(table), static_cast<const init::KeeperTable*>(at), size);
   if (const char* wrong = init::check_keeper_table(at, size))
     return fail(cat("the keeper's table: ", std::string_view(wrong)));
   return view;
 }
 
 KeeperView::KeeperView(KeeperView&& other) noexcept
-    : table_(std::exchange(other.table_, nullptr)), size_(other.size_) {}
+    : fd_(std::move(other.fd_)), table_(std::exchange(other.table_, nullptr)), size_(other.size_) {}
 
 KeeperView::~KeeperView() {
   if (table_ != nullptr) ::munmap(const_cast<init::KeeperTable*>(table_), size_);
@@ -72,28 +72,109 @@ io::Task<Result<int>> Supervisor::run() {
   const std::array<int, 3> signals{SIGTERM, SIGINT, SIGHUP};
   io::Signals caught(loop_, signals);
   io::CancelSource* const inherited = co_await io::inherited_cancel();
+  io::Scope desk(loop_, inherited);
   io::Scope service(loop_, inherited);
   lives_ = std::make_unique<io::Scope>(loop_, inherited);
   service.spawn(listen_to_keeper());
   GANTRY_CO_TRY(co_await recover());
   service.spawn(parts_->server->serve());
+  desk.spawn(parts_->desk->serve());
   GANTRY_CO_TRY(co_await parts_->keeper.notify(init::KeeperNotify::kReady));
-  const io::Deadline never = io::Deadline::never();
-  Result<int> signo = co_await caught.next(never);
-  if (!signo) co_return signo;
-  log_warning(cat("supervisor: got ", std::string_view(::strsignal(*signo))));
+  GANTRY_CO_LET(const std::optional<int> signo, co_await next_signal(caught));
   parts_->host.closing = true;
-  if (*signo == SIGHUP) {
-    (void)co_await service.cancel_and_join();
+  int status = 0;
+  Result<> ended;
+  if (signo == SIGHUP) {
+    status = kExitForSuccessor;
+  } else if (signo) {
+    ended = co_await shut_down();
     (void)co_await lives_->cancel_and_join();
-    co_return kExitForSuccessor;
+    if (ended && !orphaned()) ended = co_await parts_->keeper.leave();
   }
-  Result<> ended = co_await shut_down();
-  (void)co_await lives_->cancel_and_join();
-  if (ended && !parts_->keeper.gone().is_set()) ended = co_await parts_->keeper.leave();
-  (void)co_await service.cancel_and_join();
+  co_await stand_still(service);
+  if (orphaned() && (!signo || holds_runs())) {
+    if (signo) parts_->server.reset();
+    ended = co_await pass_on(caught);
+  }
+  (void)co_await desk.cancel_and_join();
   if (!ended) co_return forward(std::move(ended));
-  co_return 0;
+  co_return status;
+}
+
+/// Whether anything depends on this process or its keeper.
+bool Supervisor::holds_runs() const {
+  if (!parts_->held.empty()) return true;
+  for (const auto& [id, container] : containers_)
+    if (container->kept()) return true;
+  return false;
+}
+
+io::Task<> Supervisor::stand_still(io::Scope& service) {
+  (void)co_await service.cancel_and_join();
+  (void)co_await lives_->cancel_and_join();
+}
+
+bool Supervisor::orphaned() const {
+  return parts_->keeper.gone().is_set();
+}
+
+io::Task<io::Wake> Supervisor::handover_asked() {
+  const io::Deadline never = io::Deadline::never();
+  const io::Wake wake = co_await parts_->desk->asked().wait(never);
+  co_return wake;
+}
+
+/// What ends this supervisor; nullopt: there is another keeper, and it wants everything.
+io::Task<Result<std::optional<int>>> Supervisor::next_signal(io::Signals& caught) {
+  const io::Deadline never = io::Deadline::never();
+  for (;;) {
+    io::Task<Result<int>> signalled = caught.next(never);
+    io::Task<io::Wake> asked = handover_asked();
+    auto raced = co_await io::race(loop_, std::move(signalled), std::move(asked));
+    if (raced.b == io::Wake::kReady) co_return std::nullopt;
+    if (!raced.a) co_return forward(std::move(raced.a));
+    log_warning(cat("supervisor: got ", std::string_view(::strsignal(*raced.a))));
+    // Nobody would start a successor.
+    if (*raced.a != SIGHUP || !orphaned()) co_return *raced.a;
+    log_warning("no keeper is there to start another supervisor: going on");
+  }
+}
+
+/// What the keeper had for us, and is still of use: it could not be told what has ended since.
+std::vector<KeptSlot> Supervisor::kept() const {
+  const Copier::Descriptors copying = parts_->copier.descriptors();
+  std::vector<KeptSlot> all(2);
+  all[0].slot = kSelfSlot;
+  all[0].kind = static_cast<uint32_t>(HeldKind::kSelf);
+  all[0].fds = {copying.journal, copying.staging_read, copying.staging_write, parts_->suspects.memfd().get()};
+  all[1].slot = kListenerSlot;
+  all[1].kind = static_cast<uint32_t>(HeldKind::kListener);
+  all[1].fds[init::kClientsSocket] = parts_->server ? parts_->server->listening_socket().get() : -1;
+  all[1].fds[init::kHandoverSocket] = parts_->desk->listening_socket().get();
+  for (const auto& [id, container] : containers_)
+    if (const std::optional<KeptSlot> held = container->kept()) all.push_back(*held);
+  for (const auto& [key, run] : parts_->held) {  // of definitions that could not be read
+    KeptSlot& held = all.emplace_back();
+    held.slot = run.slot;
+    held.fds = {run.out.get(), run.err.get(), run.pidfd.get(), -1};
+  }
+  return all;
+}
+
+/// Without a keeper, and no longer at work: everything is for the next one who asks. Until then this is but a holder.
+io::Task<Result<>> Supervisor::pass_on(io::Signals& caught) {
+  ::prctl(PR_SET_NAME, "gantry-holder");
+  GANTRY_CO_TRY(keep_only(parts_->table.fd(), kept()));
+  for (;;) {
+    GANTRY_CO_LET(const std::optional<int> signo, co_await next_signal(caught));
+    if (signo) co_return Result<>();
+    const sys::Fd peer = parts_->desk->take_peer();
+    Result<> given = co_await give_everything(loop_, peer.get(), parts_->table.fd().get(), kept());
+    if (given || io::is_cancelled(given.error())) co_return given;
+    log_warning(given.error().text);
+    parts_->server.reset();  // clients are to hear that nobody is there
+    parts_->desk->asked().reset();
+  }
 }
 
 /// Without a keeper everything goes on, but nothing new can be started.
@@ -116,7 +197,10 @@ io::Task<Result<>> Supervisor::shut_down() {
 }
 
 io::Task<> Supervisor::stop_one(std::shared_ptr<Supervised> container) {
-  const Result<> stopped = co_await container->stop_for_exit(kExitGraceSeconds);
+  const bool runs = container->pid() != 0;
+  Result<> stopped = co_await container->stop_for_exit(kExitGraceSeconds);
+  // Its last words are brought home, too.
+  if (stopped && runs) stopped = co_await container->wait_settled();
   if (!stopped) log_warning(cat("container ", container->definition().id, ": ", stopped.error().text));
 }
 

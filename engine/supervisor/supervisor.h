@@ -10,6 +10,7 @@
 #include "engine/supervisor/server.h"
 #include "engine/supervisor/supervised.h"
 #include "io/scope.h"
+#include "io/signal.h"
 
 namespace gantry {
 
@@ -28,16 +29,20 @@ Result<int> run_supervisor(SupervisorOptions options);
 /// The read-only mapping of the keeper's table.
 class KeeperView {
  public:
-  static Result<KeeperView> map(const sys::Fd& table);
+  static Result<KeeperView> map(sys::Fd table);
   KeeperView(KeeperView&& other) noexcept;
   KeeperView& operator=(KeeperView&&) = delete;
   ~KeeperView();
 
   const init::KeeperTable& head() const { return *table_; }
   const init::KeeperSlot& slot(uint32_t number) const { return init::keeper_slots(table_)[number]; }
+  /// For the next keeper.
+  const sys::Fd& fd() const { return fd_; }
 
  private:
-  KeeperView(const init::KeeperTable* table, size_t size) : table_(table), size_(size) {}
+  KeeperView(sys::Fd fd, const init::KeeperTable* table, size_t size)
+      : fd_(std::move(fd)), table_(table), size_(size) {}
+  sys::Fd fd_;
   const init::KeeperTable* table_;
   size_t size_;
 };
@@ -85,6 +90,13 @@ class Supervisor final : public Service {
   io::Task<> stop_one(std::shared_ptr<Supervised> container);
   io::Task<Result<>> live(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
   io::Task<Result<>> shut_down();
+  io::Task<io::Wake> handover_asked();
+  io::Task<Result<std::optional<int>>> next_signal(io::Signals& caught);
+  io::Task<> stand_still(io::Scope& service);
+  std::vector<KeptSlot> kept() const;
+  io::Task<Result<>> pass_on(io::Signals& caught);
+  bool orphaned() const;
+  bool holds_runs() const;
 
   io::Loop& loop_;
   SupervisorOptions options_;

@@ -315,13 +315,25 @@ void start_supervisor() {
   keeper.core.started(keeper.supervisor);
 }
 
+/// The end. Who has started us sees it at once, while a child of ours holds what containers depend on.
+[[noreturn]] void leave(int status) {
+  KeeperTable& table = keeper.core.table();
+  if (!needs_holder(table)) exit_now(status);
+  const long pid = fork_child(0, nullptr);
+  if (pid > 0) exit_now(status);
+  // Without a child it is ourselves: better an end that is not seen than containers that cannot write any more.
+  if (keeper.link >= 0) close_fd(keeper.link);
+  close_fd(keeper.signals);
+  hold_table(table);
+}
+
 void supervisor_ended(const ExitNote& exit) {
   // What it has sent counts, except that there is nobody any more to start something for.
   drop_answer();
   for (int i = 0; i < kRequestsAtEnd && keeper.link >= 0 && serve(false); ++i) drop_answer();
   hang_up();
   keeper.supervisor = 0;
-  if (keeper.leaving) exit_now(exit.signal != 0 ? 128 + exit.signal : exit.code);
+  if (keeper.leaving) leave(exit.signal != 0 ? 128 + exit.signal : exit.code);
   keeper.core.ended(exit, true, now(kClockMonotonic));
   plan_restart();
 }
@@ -366,7 +378,7 @@ void take_signals() {
     const auto signo = static_cast<int>(info.signo);
     if (signo == kSigchld) continue;
     if (keeper.supervisor == 0) {
-      if (signo == kSigTerm || signo == kSigInt) exit_now(0);
+      if (signo == kSigTerm || signo == kSigInt) leave(0);
     } else if (info.code != kFromKernel || !in_our_group(keeper.supervisor)) {
       call(__NR_kill, keeper.supervisor, signo);
     }
@@ -376,25 +388,10 @@ void take_signals() {
 // -- the start
 // ---------------------------------------------------------------------------------------------------------
 
-[[noreturn]] void refuse(const char* why) {
-  Text<160> line("gantry-init keeper: ");
-  line.add(why).put('\n');
-  write_fd(2, line.get(), line.size());
-  exit_now(2);
-}
-
 void open_table() {
-  Stat object;
-  if (stat_fd(kKeeperTableFd, &object) < 0) refuse("no table");
-  const auto size = static_cast<size_t>(object.st_size);
-  constexpr int kReadWrite = 3, kShared = 1;
-  const long mapped = call(__NR_mmap, nullptr, size, kReadWrite, kShared, kKeeperTableFd, 0);
-  if (mapped < 0) refuse("the table cannot be mapped");
-  auto* const table = reinterpret_cast<KeeperTable*>(mapped);
-  if (const char* wrong = check_keeper_table(table, size)) refuse(wrong);
   KeeperCore& core = keeper.core;
   static constinit int32_t pids[kKeeperMaxSlots] = {};  // what is never touched costs nothing
-  core.open(table, pids, static_cast<int32_t>(call(__NR_getpid)));
+  core.open(&map_table(), pids, static_cast<int32_t>(call(__NR_getpid)));
   for (uint32_t i = 0; i < core.used(); ++i)
     if (const int32_t pid = core.adopted_pid(i)) core.adopt(i, is_child(kWaitPid, pid));
 }
@@ -425,6 +422,15 @@ void open_signals() {
   keeper.signals = static_cast<int>(fd);
 }
 
+/// Whoever had the held things before may let go of them now.
+void confirm_handover() {
+  KeeperFrame taken = {};
+  taken.magic = kKeeperFrameMagic;
+  taken.tag = KeeperTag::kHandoverTaken;
+  send_parts(kKeeperHandoverFd, &taken, sizeof taken, nullptr, 0, kMsgDontwait);
+  close_fd(kKeeperHandoverFd);
+}
+
 void wait_for_events() {
   const auto wanted = static_cast<short>((keeper.has_answer ? 0 : kPollIn) | (keeper.wants_room ? kPollOut : 0));
   PollFd fds[2] = {{keeper.signals, kPollIn, 0}, {keeper.link, wanted, 0}};
@@ -448,12 +454,15 @@ void run_keeper() {
   prctl(kPrSetChildSubreaper, 1);
   constexpr int kGetFd = 1, kSetFd = 2, kCloexec = 1;
   for (int fd = 3; fd < kKeeperOwnFds; ++fd) call(__NR_fcntl, fd, kSetFd, kCloexec);
+  // Before anything is opened, which may get such a number.
+  keeper.notifies = call(__NR_fcntl, kKeeperNotifyFd, kGetFd, 0) >= 0;
+  const bool takes_over = call(__NR_fcntl, kKeeperHandoverFd, kGetFd, 0) >= 0;
   close_range(kKeeperOwnFds, kFirstHeld - 1, 0);  // there should be none
   read_limits();
   open_signals();
-  open_table();
   keeper.link = -1;
-  keeper.notifies = call(__NR_fcntl, kKeeperNotifyFd, kGetFd, 0) >= 0;
+  open_table();
+  if (takes_over) confirm_handover();
   for (;;) {
     if (keeper.supervisor == 0 && keeper.restart_at <= now(kClockMonotonic)) start_supervisor();
     flush();  // among the first: exits that a predecessor did not release

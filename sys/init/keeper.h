@@ -14,12 +14,16 @@ namespace gantry::init {
 // -- descriptors -----------------------------------------------------------------------------------------------------
 
 // What "gantry-init keeper" is started with, besides 0-2. Only the held ones are not close-on-exec.
-inline constexpr int kKeeperTableFd = 3;    ///< the table, a memfd
-inline constexpr int kKeeperImageFd = 4;    ///< gantry-init, for launchers
-inline constexpr int kKeeperProgramFd = 5;  ///< gantry, when its path cannot be executed
-inline constexpr int kKeeperArgsFd = 6;     ///< KeeperArgs, a memfd
-inline constexpr int kKeeperNotifyFd = 7;   ///< connected socket of the service manager (sd_notify(3)); may be missing
-inline constexpr int kKeeperOwnFds = 8;
+inline constexpr int kKeeperTableFd = 3;     ///< the table, a memfd
+inline constexpr int kKeeperImageFd = 4;     ///< gantry-init, for launchers
+inline constexpr int kKeeperProgramFd = 5;   ///< gantry, when its path cannot be executed
+inline constexpr int kKeeperArgsFd = 6;      ///< KeeperArgs, a memfd
+inline constexpr int kKeeperNotifyFd = 7;    ///< connected socket of the service manager (sd_notify(3)); may be missing
+inline constexpr int kKeeperHandoverFd = 8;  ///< whoever hands over, waiting for kHandoverTaken; may be missing
+inline constexpr int kKeeperOwnFds = 9;
+
+// "gantry-init holder" has the table at kKeeperTableFd and, at kKeeperHandoverFd, whoever has asked already, if
+// anybody.
 
 // What the supervisor is started with, besides 0-2 and the held descriptors, which have the numbers in the table.
 inline constexpr int kSupervisorSocketFd = 3;  ///< the conversation with the keeper; a new one at every start
@@ -52,6 +56,14 @@ inline constexpr uint32_t kKeeperFds = 4;           ///< descriptors in a slot
 inline constexpr uint32_t kHeldPidfd = 2;           ///< the position at which the pidfd of the slot's process belongs
 inline constexpr uint32_t kKeeperCrashes = 8;       ///< times remembered
 inline constexpr uint32_t kUnslotted = 0xffffffff;  ///< an exit of a process that no slot names
+
+/// What lies in the first slots is known to the keeper, too: a holder needs no more than that. Runs are behind.
+inline constexpr uint32_t kSelfSlot = 0;      ///< what the supervisor itself needs
+inline constexpr uint32_t kListenerSlot = 1;  ///< the listening sockets
+inline constexpr uint32_t kFirstRunSlot = 2;
+/// Positions in kListenerSlot.
+inline constexpr uint32_t kClientsSocket = 0;   ///< where clients connect
+inline constexpr uint32_t kHandoverSocket = 1;  ///< where the next keeper connects, SOCK_SEQPACKET
 
 enum class SlotState : uint32_t {
   kFree = 0,
@@ -128,6 +140,11 @@ enum class KeeperTag : uint16_t {
   kHeld = 17,     ///< serial, slot, err: answer to kHold and kRelease
   kExited = 18,   ///< slot or kUnslotted, pid, code, signal, time, flags (kExitUnknown); a slot's once for each start
   kRefused = 19,  ///< err: a frame that was no legal request
+  // between the next keeper and whoever has what the last one held, over the handover socket
+  kHandoverPlease = 32,  ///< from the next one: everything, please
+  kHandoverTable = 33,   ///< slot = how many kHandoverSlot follow; one fd, the table
+  kHandoverSlot = 34,    ///< slot, kind, owner, pid, mask; fds: one for each bit of the mask, lowest first
+  kHandoverTaken = 35,   ///< from the next one, now the keeper: all is held here, go
 };
 
 enum KeeperFlags : uint16_t {

@@ -1,4 +1,4 @@
-// The keeper's hands: starting launchers and supervisors. Only for keeper*.cc.
+// The keeper's hands: starting launchers and supervisors, and the holder. Only for keeper*.cc.
 #pragma once
 
 #include "sys/init/keeper_table.h"
@@ -29,5 +29,15 @@ long start_launcher(const LauncherRequest& request, LauncherStarted& out);
 
 /// The child's part of the start of a supervisor: does not come back. `socket` becomes kSupervisorSocketFd.
 [[noreturn]] void become_supervisor(int socket);
+
+/// Maps the table at kKeeperTableFd; does not come back when it cannot be used.
+KeeperTable& map_table();
+
+/// Writes one line to stderr and ends with 2.
+[[noreturn]] void refuse(const char* why);
+
+/// The rest of a process that only holds what the table names until a keeper has taken it. Lets go of the clients'
+/// socket, of stdio, session and working directory. SIGTERM ends it, and with it everything held.
+[[noreturn]] void hold_table(KeeperTable& table);
 
 }  // namespace gantry::init

@@ -26,6 +26,35 @@ bool is_held_number(int32_t fd) {
 
 }  // namespace
 
+bool needs_holder(const KeeperTable& table) {
+  if (table.used <= kFirstRunSlot || table.used > table.slot_count) return false;
+  const KeeperSlot* const slots = keeper_slots(&table);
+  // One that nobody can ask would be of no use.
+  if (slots[kListenerSlot].state == SlotState::kFree || !is_held_number(slots[kListenerSlot].fds[kHandoverSocket]))
+    return false;
+  for (uint32_t i = kFirstRunSlot; i < table.used; ++i)
+    if (slots[i].state != SlotState::kFree) return true;
+  return false;
+}
+
+KeeperFrame handover_frame(const KeeperTable& table, uint32_t index, int32_t (&fds)[kKeeperFds], unsigned& count) {
+  const KeeperSlot& slot = keeper_slots(&table)[index];
+  KeeperFrame frame = {};
+  frame.magic = kKeeperFrameMagic;
+  frame.tag = KeeperTag::kHandoverSlot;
+  frame.slot = index;
+  frame.kind = slot.kind;
+  frame.owner = slot.owner;
+  frame.pid = slot.pid;
+  count = 0;
+  for (uint32_t i = 0; i < kKeeperFds; ++i) {
+    if (!is_held_number(slot.fds[i])) continue;
+    frame.mask |= 1u << i;
+    fds[count++] = slot.fds[i];
+  }
+  return frame;
+}
+
 void make_keeper_table(KeeperTable& table, uint32_t slot_count) {
   table = {};
   table.magic = kKeeperTableMagic;
@@ -49,9 +78,11 @@ const char* check_keeper_frame(const void* data, size_t size) {
   __builtin_memcpy(&frame, data, sizeof frame);
   if (frame.magic != kKeeperFrameMagic) return "keeper frame: wrong magic";
   const auto tag = static_cast<uint16_t>(frame.tag);
-  const bool known =
-      (tag >= static_cast<uint16_t>(KeeperTag::kSpawn) && tag <= static_cast<uint16_t>(KeeperTag::kLeave)) ||
-      (tag >= static_cast<uint16_t>(KeeperTag::kSpawned) && tag <= static_cast<uint16_t>(KeeperTag::kRefused));
+  const auto within = [tag](KeeperTag first, KeeperTag last) {
+    return tag >= static_cast<uint16_t>(first) && tag <= static_cast<uint16_t>(last);
+  };
+  const bool known = within(KeeperTag::kSpawn, KeeperTag::kLeave) || within(KeeperTag::kSpawned, KeeperTag::kRefused) ||
+                     within(KeeperTag::kHandoverPlease, KeeperTag::kHandoverTaken);
   return known ? nullptr : "keeper frame: unknown tag";
 }
 

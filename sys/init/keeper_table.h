@@ -75,6 +75,7 @@ class KeeperCore {
   void unheard();
 
   const KeeperSlot& slot(uint32_t index) const { return keeper_slots(table_)[index]; }
+  KeeperTable& table() const { return *table_; }
   uint32_t slot_count() const { return slot_count_; }
   uint32_t used() const { return used_; }
 
@@ -102,6 +103,12 @@ class KeeperCore {
   Note notes_[kNotes];
   int32_t* pids_;  ///< of living children, by slot: what is searched at every exit
 };
+
+/// Whether somebody has to hold what the table names when its keeper ends: there is a run, and a socket to ask at.
+bool needs_holder(const KeeperTable& table);
+
+/// The kHandoverSlot of a slot that is in use, and its `count` descriptors.
+KeeperFrame handover_frame(const KeeperTable& table, uint32_t index, int32_t (&fds)[kKeeperFds], unsigned& count);
 
 /// How long to wait before the supervisor is started again, in ms; 0: at once. `before`: what it was the last time.
 unsigned keeper_backoff(unsigned before, int64_t lived_ns);

@@ -43,7 +43,10 @@ inline unsigned received_fds(const MsgHeader& message, const Control<N>& control
   return static_cast<unsigned>((control.head.length - sizeof(ControlHeader)) / sizeof(int));
 }
 
-/// Sends one datagram with at most one descriptor. 0 or a negative errno.
+/// Descriptors that send_parts() can take along.
+inline constexpr unsigned kMostSent = 4;
+
+/// Sends one datagram with at most kMostSent descriptors. 0 or a negative errno.
 long send_parts(int socket, const void* data, size_t size, const int* fds, unsigned count, int flags = 0);
 
 }  // namespace gantry::init

@@ -5,11 +5,12 @@
 namespace gantry::init {
 long send_parts(int socket, const void* data, size_t size, const int* fds, unsigned count, int flags) {
   IoVec part{const_cast<void*>(data), size};
-  Control<1> control{{sizeof(ControlHeader) + sizeof(int), kSolSocket, kScmRights}, {count > 0 ? fds[0] : -1}};
+  Control<kMostSent> control{{sizeof(ControlHeader) + count * sizeof(int), kSolSocket, kScmRights}, {}};
+  for (unsigned i = 0; i < count; ++i) control.fds[i] = fds[i];
   MsgHeader message{nullptr, 0, &part, 1, nullptr, 0, 0};
   if (count > 0) {
     message.control = &control;
-    message.control_size = sizeof control;
+    message.control_size = sizeof(ControlHeader) + (count * sizeof(int) + 7) / 8 * 8;
   }
   for (;;) {
     const long sent = call(__NR_sendmsg, socket, &message, kMsgNosignal | flags);

@@ -3,7 +3,7 @@ import socket
 import time
 
 from lib import host
-from test_supervise import only_ours, supervised  # noqa: F401 (fixtures)
+from test_supervise import only_ours  # noqa: F401 (fixture)
 
 
 def connections(supervised):
