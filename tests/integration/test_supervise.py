@@ -153,6 +153,37 @@ def test_keeper_and_supervisor_killed_together_the_next_ones_take_over(supervise
     supervised.runtime.call("stop", "--time", "0", box.id, again.id).ok()
 
 
+def test_after_a_reboot_what_should_run_is_started(supervised, bundle):
+    supervised.begin()
+    wanted, plain, stopped = (bundle().sh("while :; do sleep 0.05; done") for _ in range(3))
+    supervised.up(wanted, stopped, flags=("--restart", "always")).ok()
+    supervised.up(plain).ok()
+    supervised.runtime.call("stop", "--time", "0", stopped.id).ok()
+    kept = {box.id: {name: host.read(f"{supervised.state_dir}/{box.id}/{name}")
+                     for name in ("definition.json", "config.json")} for box in (wanted, plain, stopped)}
+    # What a reboot does: all processes are gone, the root on tmpfs is empty, and the boot has another id.
+    pids = [supervised.runtime.state(box)["pid"] for box in (wanted, plain)]
+    former = supervised.supervisor()
+    for pid in (supervised.keeper, former, *pids):
+        os.kill(pid, signal.SIGKILL)
+    supervised.process.wait()
+    host.eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in (former, *pids)), what="the end of all")
+    for box in (wanted, plain, stopped):
+        supervised.runtime.delete(box, "--force").ok()
+        os.makedirs(f"{supervised.state_dir}/{box.id}", exist_ok=True)
+    boot = host.read("/proc/sys/kernel/random/boot_id").strip()
+    for box, files in kept.items():
+        for name, text in files.items():
+            with open(f"{supervised.state_dir}/{box}/{name}", "w", encoding="utf-8") as file:
+                file.write(text.replace(boot, "00000000-0000-4000-8000-000000000000"))
+    supervised.begin()
+    host.eventually(lambda: supervised.runtime.status(wanted) == "running", what="what is always to run")
+    ended = supervised.wait(plain, stopped)
+    assert (ended.code, ended.out) == (1, "unknown\n137\n"), ended
+    assert supervised.definition(wanted)["restarts"] == 1
+    assert supervised.definition(plain)["restarts"] == 0
+
+
 def test_two_supervisors_with_one_state_directory(supervised, runtime, work, bundle):
     supervised.begin()
     box = bundle().sh("while :; do sleep 0.05; done")
