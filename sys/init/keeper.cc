@@ -291,9 +291,9 @@ bool serve(bool alive) {
 // -- children
 // ----------------------------------------------------------------------------------------------------------
 
-void plan_restart() {
+void plan_restart(bool killed) {
   const int64_t at = now(kClockMonotonic);
-  keeper.backoff = keeper_backoff(keeper.backoff, at - keeper.started);
+  keeper.backoff = keeper_backoff(keeper.backoff, at - keeper.started, killed);
   keeper.restart_at = at + int64_t{keeper.backoff} * 1'000'000;
 }
 
@@ -302,13 +302,13 @@ void start_supervisor() {
   keeper.restart_at = 0;
   keeper.started = now(kClockMonotonic);
   keeper.core.starting();
-  if (call(__NR_socketpair, kAfUnix, kSockSeqpacket | kSockCloexec, 0, ends) < 0) return plan_restart();
+  if (call(__NR_socketpair, kAfUnix, kSockSeqpacket | kSockCloexec, 0, ends) < 0) return plan_restart(false);
   const long pid = fork_child(0, nullptr);
   if (pid == 0) become_supervisor(ends[1]);
   close_fd(ends[1]);
   if (pid < 0) {
     close_fd(ends[0]);
-    return plan_restart();
+    return plan_restart(false);
   }
   keeper.link = ends[0];
   keeper.supervisor = static_cast<int>(pid);
@@ -335,7 +335,7 @@ void supervisor_ended(const ExitNote& exit) {
   keeper.supervisor = 0;
   if (keeper.leaving) leave(exit.signal != 0 ? 128 + exit.signal : exit.code);
   keeper.core.ended(exit, true, now(kClockMonotonic));
-  plan_restart();
+  plan_restart(exit.signal == kSigkill);
 }
 
 /// False: none has ended.

@@ -86,9 +86,9 @@ const char* check_keeper_frame(const void* data, size_t size) {
   return known ? nullptr : "keeper frame: unknown tag";
 }
 
-unsigned keeper_backoff(unsigned before, int64_t lived_ns) {
+unsigned keeper_backoff(unsigned before, int64_t lived_ns, bool killed) {
   if (lived_ns >= kLivedLong) return 0;
-  if (before == 0) return kFirstBackoff;
+  if (before == 0 || killed) return kFirstBackoff;
   return before * 2 < kLongestBackoff ? before * 2 : kLongestBackoff;
 }
 

@@ -111,6 +111,7 @@ bool needs_holder(const KeeperTable& table);
 KeeperFrame handover_frame(const KeeperTable& table, uint32_t index, int32_t (&fds)[kKeeperFds], unsigned& count);
 
 /// How long to wait before the supervisor is started again, in ms; 0: at once. `before`: what it was the last time.
-unsigned keeper_backoff(unsigned before, int64_t lived_ns);
+/// `killed`: by SIGKILL, which comes from outside and says nothing about what would happen next; the wait stays short.
+unsigned keeper_backoff(unsigned before, int64_t lived_ns, bool killed);
 
 }  // namespace gantry::init

@@ -346,9 +346,12 @@ TEST_CASE("keeper: the next one takes over the table") {
 
 TEST_CASE("keeper: back-off") {
   constexpr int64_t kShort = 999'999'999, kLong = 1'000'000'000;
-  CHECK(keeper_backoff(0, kShort) == 100);
-  CHECK(keeper_backoff(100, kShort) == 200);
-  CHECK(keeper_backoff(3200, kShort) == 5000);
-  CHECK(keeper_backoff(5000, kShort) == 5000);
-  CHECK(keeper_backoff(5000, kLong) == 0);
+  CHECK(keeper_backoff(0, kShort, false) == 100);
+  CHECK(keeper_backoff(100, kShort, false) == 200);
+  CHECK(keeper_backoff(3200, kShort, false) == 5000);
+  CHECK(keeper_backoff(5000, kShort, false) == 5000);
+  CHECK(keeper_backoff(5000, kLong, false) == 0);
+  CHECK(keeper_backoff(0, kShort, true) == 100);
+  CHECK(keeper_backoff(5000, kShort, true) == 100);
+  CHECK(keeper_backoff(100, kLong, true) == 0);
 }
