@@ -17,9 +17,11 @@
 #include "engine/seccomp_cache.h"
 #include "engine/slots.h"
 #include "engine/spec_check.h"
+#include "engine/spec_names.h"
 #include "engine/spec_parse.h"
 #include "io/listener.h"
 #include "sys/file.h"
+#include "sys/local_path.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
@@ -50,6 +52,21 @@ Result<> check_own_network(const Spec& spec) {
   for (const auto& [name, value] : spec.sysctl)
     if (name.starts_with("net.") || name.starts_with("net/"))
       return fail(cat("sysctl \"", name, "\" not allowed in host network namespace"));
+  return {};
+}
+
+/// A supervisor opens these itself, and must not wait for anybody's server.
+Result<> check_opened_paths(const Spec& spec) {
+  for (size_t kind = 0; kind < spec.namespaces.size(); ++kind) {
+    const std::string& path = spec.namespaces[kind].path;
+    if (path.empty()) continue;
+    auto checked = sys::check_answers(path);
+    if (!checked) return forward(std::move(checked), cat("linux.namespaces: ", namespace_names()[kind], " ", path));
+  }
+  if (!spec.seccomp || spec.seccomp->listener_path.empty()) return {};
+  const std::string& path = spec.seccomp->listener_path;
+  auto checked = sys::check_answers(path);
+  if (!checked) return forward(std::move(checked), cat("linux.seccomp.listenerPath ", path));
   return {};
 }
 
@@ -130,6 +147,7 @@ Result<> Creation::read_bundle() {
   std::vector<std::string> warnings;
   GANTRY_TRY(check_spec(spec, warnings));
   if (!spec.process) return fail("process property must not be empty");
+  if (request_.supervised) GANTRY_TRY(check_opened_paths(spec));
   GANTRY_TRY(check_own_network(spec));
   GANTRY_TRY(check_joined_mounts(spec));
   for (const std::string& warning : warnings) log_warning(warning);

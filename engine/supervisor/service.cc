@@ -139,7 +139,7 @@ void Supervisor::forget(const std::shared_ptr<Supervised>& container, bool keep_
   const auto found = containers_.find(id);
   if (found == containers_.end() || found->second != container) return;
   if (!keep_log) {
-    const Result<> emptied = container->log().remove_all();
+    const Result<> emptied = container->remove_log();
     if (!emptied) log_warning(cat("container ", id, ": ", emptied.error().text));
   }
   const Result<> removed = parts_->definitions.remove(id, keep_log);

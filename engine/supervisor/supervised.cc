@@ -231,7 +231,10 @@ io::Task<Result<>> Supervised::make_durable() {
 }
 
 Result<> Supervised::mark_stopped() {
-  if (definition_.stopped_by_user) return {};
+  if (definition_.stopped_by_user) {
+    nudge_.set();
+    return {};
+  }
   definition_.stopped_by_user = true;
   Result<> saved = host_.definitions.save(definition_);
   if (!saved) {

@@ -71,6 +71,8 @@ class Supervised final : CreateGuard {
   /// mark_stopped() and SIGKILL for all of it.
   io::Task<Result<>> kill_now();
 
+  /// Removes the log's files; one that may lie where nobody answers is left alone.
+  Result<> remove_log();
   /// What has not reached the log yet is not wanted any more.
   void drop_output() { output_dropped_ = true; }
 
@@ -81,7 +83,11 @@ class Supervised final : CreateGuard {
   Supervised(SupervisorHost& host, Definition definition, LogOptions log);
   // supervised_run.cc
   io::Task<Result<>> begin_run();
+  io::Task<Result<>> until_stopped();
+  io::Task<> lend_place(io::Semaphore::Permit& permit);
   io::Task<Result<>> create_and_start();
+  Result<> prepare_log();
+  std::string default_log_path() const { return host_.definitions.dir_of(definition_.id) + "/container.log"; }
   io::Task<Result<>> create();
   io::Task<Result<>> start_created(Created created);
   io::Task<Result<>> secure(const sys::Child& init, bool terminal) override;
@@ -116,7 +122,7 @@ class Supervised final : CreateGuard {
   io::Event idle_;     ///< the run that was in progress is over, and its end on record
   io::Event ended_;    ///< nothing is due any more
   io::Event settled_;  ///< live() is over
-  io::Event nudge_;    ///< somebody wants a back-off to end
+  io::Event nudge_;    ///< somebody wants a back-off, or a start that hangs, to end
   std::optional<Error> first_error_;
   bool output_dropped_ = false;
 };

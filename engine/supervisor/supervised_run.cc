@@ -12,7 +12,9 @@
 #include "engine/start.h"
 #include "engine/supervisor/supervised.h"
 #include "io/stream.h"
+#include "io/timer.h"
 #include "sys/file.h"
+#include "sys/local_path.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
@@ -21,6 +23,7 @@ namespace {
 
 constexpr int64_t kTerminalLimitMs = 10'000;
 constexpr int64_t kReapLimitMs = 10'000;
+constexpr int64_t kUsualStartMs = 1'000;
 
 struct Pipe {
   sys::Fd read, write;
@@ -58,13 +61,52 @@ Result<InitEnds> make_ends(sys::Fd& out, sys::Fd& err, sys::Fd& console) {
 
 io::Task<Result<>> Supervised::begin_run() {
   const io::Deadline never = io::Deadline::never();
-  GANTRY_CO_LET(const io::Semaphore::Permit permit, co_await host_.admission.acquire(never));
+  GANTRY_CO_LET(io::Semaphore::Permit permit, co_await host_.admission.acquire(never));
   // Somebody may have stopped it while it stood in the queue.
   if (definition_.stopped_by_user) co_return fail("stopped before it was started");
+  io::CancelSource* const inherited = co_await io::inherited_cancel();
+  io::Scope patience(host_.env.loop, inherited);
+  patience.spawn(lend_place(permit));
   host_.suspects.begin(definition_.key);
-  Result<> begun = co_await create_and_start();
+  io::Task<Result<>> starting = create_and_start();
+  io::Task<Result<>> stopping = until_stopped();
+  auto raced = co_await io::race(host_.env.loop, std::move(starting), std::move(stopping));
   host_.suspects.end(definition_.key, true);
-  co_return begun;
+  (void)co_await patience.cancel_and_join();
+  // Who stops it is no shutdown of ours.
+  if (!raced.a && raced.b && io::is_cancelled(raced.a.error())) co_return fail("stopped while it was being started");
+  co_return std::move(raced.a);
+}
+
+io::Task<Result<>> Supervised::until_stopped() {
+  const io::Deadline never = io::Deadline::never();
+  io::Wake wake = io::Wake::kReady;
+  while (wake == io::Wake::kReady && !definition_.stopped_by_user) {
+    nudge_.reset();
+    wake = co_await nudge_.wait(never);
+  }
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a stop");
+  co_return Result<>();
+}
+
+/// What takes so long waits for a hook or a mount source, perhaps for ever: the next one may begin.
+io::Task<> Supervised::lend_place(io::Semaphore::Permit& permit) {
+  const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kUsualStartMs));
+  if (wake != io::Wake::kCancelled) permit.release();
+}
+
+Result<> Supervised::prepare_log() {
+  const bool own_path = log_.path() != default_log_path();
+  auto reached = own_path ? sys::check_answers(log_.path()) : Result<>();
+  if (!reached)
+    return fail(
+        cat("log ", log_.path(), ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+  return log_.prepare();
+}
+
+Result<> Supervised::remove_log() {
+  if (log_.path() != default_log_path()) GANTRY_TRY(sys::check_answers(log_.path()));
+  return log_.remove_all();
 }
 
 /// What has been loaded may hold the container's lock: it is gone when this returns.
@@ -85,7 +127,7 @@ io::Task<Result<>> Supervised::clear_remains() {
 
 io::Task<Result<>> Supervised::create_and_start() {
   GANTRY_CO_TRY(co_await clear_remains());
-  GANTRY_CO_TRY(log_.prepare());
+  GANTRY_CO_TRY(prepare_log());
   GANTRY_CO_LET(const uint32_t slot, host_.slots.take());
   run_.emplace();
   run_->slot = slot;
@@ -174,6 +216,7 @@ io::Task<> Supervised::abandon_run() {
 io::Task<Result<>> Supervised::release_run() {
   const uint32_t slot = run_->slot;
   run_.reset();
+  log_.release();
   host_.copier.close_slot(slot);
   Result<> released = co_await host_.keeper.release(slot);
   // Without a keeper its slot is not passed on to the next one.

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 
 from . import host
@@ -14,6 +15,43 @@ def command_of(pid):
         return []
 
 
+class Api:
+    """One connection to a supervisor, for what the verbs would never say."""
+
+    def __init__(self, path, timeout=10.0):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(timeout)
+        self.socket.connect(path)
+        self.buffer = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, method, fds=(), **parameters):
+        text = json.dumps({"method": f"gantry.supervisor.{method}", "parameters": parameters}).encode() + b"\0"
+        if fds:
+            socket.send_fds(self.socket, [text], fds)
+        else:
+            self.socket.sendall(text)
+
+    def receive(self):
+        """The next answer; None when the supervisor hangs up."""
+        while b"\0" not in self.buffer:
+            got = self.socket.recv(1 << 16)
+            if not got:
+                return None
+            self.buffer += got
+        text, _, self.buffer = self.buffer.partition(b"\0")
+        return json.loads(text)
+
+    def call(self, method, fds=(), **parameters):
+        self.send(method, fds, **parameters)
+        return self.receive()
+
+
 class Supervised:
     """`gantry supervise` with a root and a state directory of its own."""
 
@@ -24,11 +62,12 @@ class Supervised:
         self.socket = f"{runtime.root}/@supervisor/socket"
         self.process = None
 
-    def begin(self, *flags):
+    def begin(self, *flags, prefix=(), **popen):
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [self.runtime.program, "--root", self.runtime.root, "supervise", "--state-dir", self.state_dir, *flags],
-                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=self.runtime.environment(None))
+                [*prefix, self.runtime.program, "--root", self.runtime.root, "supervise",
+                 "--state-dir", self.state_dir, *flags],
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=self.runtime.environment(None), **popen)
         self.await_supervisor(0)
         return self
 
@@ -70,6 +109,13 @@ class Supervised:
                 self.process.kill()
                 self.process.wait()
         self.process = None
+
+    def api(self, **how):
+        return Api(self.socket, **how)
+
+    def status(self):
+        with self.api() as api:
+            return api.call("Status")["parameters"]
 
     # -- verbs
     def up(self, *bundles, flags=(), **spawn):
