@@ -1,6 +1,7 @@
 #include "engine/launch.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -31,13 +32,6 @@ struct Launching {
   int listener = -1;
 };
 
-io::Task<Result<>> take_init(Launching& now, SyncEvent event) {
-  if (event.fds.size() != 1) co_return fail("sync protocol: Born without exactly one pidfd");
-  now.process.pid = static_cast<pid_t>(event.arg);
-  now.process.pidfd = std::move(event.fds.front());
-  co_return now.handler.born(now.process);
-}
-
 /// Who is gone cannot be sent to or asked; why it went is in the socket.
 io::Task<Result<>> cause_of(Launching& now, Result<> failed) {
   const int why = failed.error().sys_errno;
@@ -46,6 +40,19 @@ io::Task<Result<>> cause_of(Launching& now, Result<> failed) {
   Result<SyncEvent> said = co_await now.dialogue.next(now.env.loop, soon);
   if (said) co_return failed;
   co_return forward(std::move(said));
+}
+
+io::Task<Result<>> take_init(Launching& now, SyncEvent event) {
+  if (event.fds.size() != 1) co_return fail("sync protocol: Born without exactly one pidfd");
+  now.process.pid = static_cast<pid_t>(event.arg);
+  now.process.pidfd = std::move(event.fds.front());
+  Result<> born = now.handler.born(now.process);
+  pollfd polled{now.process.pidfd.get(), POLLIN, 0};
+  if (born || ::poll(&polled, 1, 0) != 1) co_return born;
+  // Of a process that has ended already nothing can be read; what it said before is the reason.
+  born = std::unexpected(Error{born.error().text, ESRCH});
+  Result<> cause = co_await cause_of(now, std::move(born));
+  co_return cause;
 }
 
 io::Task<Result<>> handle(Launching& now, SyncEvent event) {
