@@ -154,7 +154,7 @@ class Cast:
         self.runtime.ids.clear()
         assert left is None or left.code == 0, left
 
-        host.eventually(lambda: self.same(*self.before), 5, "everything that the test took")
+        host.eventually(lambda: self.same(*self.before), 10, "everything that the test took")
 
     def same(self, *names):
         now = self.cost()
