@@ -9,6 +9,7 @@
 #include "cli/log_output.h"
 #include "cli/supervised.h"
 #include "engine/state_store.h"
+#include "engine/supervisor/client.h"
 #include "engine/supervisor/definition.h"
 #include "engine/supervisor/log_reader.h"
 #include "engine/verbs.h"
@@ -22,11 +23,13 @@ namespace {
 
 constexpr size_t kFlushBytes = size_t{64} << 10;
 
-constexpr std::array<Flag, 5> kFlags{{
+constexpr std::array<Flag, 7> kFlags{{
     {"follow", "f", Kind::kBool, "", "go on with what comes, until the container has ended for good"},
     {"tail", "n", Kind::kInt, "N", "only the last N lines"},
     {"since", "", Kind::kText, "TIME", "only what came since then: 2026-08-19T12:34:56Z, 30s, 10m, 2h, 1d"},
     {"timestamps", "t", Kind::kBool, "", "show when each line came (UTC)"},
+    {"reopen", "", Kind::kBool, "", "show nothing; have the supervisor open the files anew, after you have moved them"},
+    kSocketFlag,
     kStateDirFlag,
 }};
 
@@ -196,7 +199,43 @@ class AllLogs {
   bool failed_ = false;
 };
 
+/// For those who rotate logs themselves.
+class ReopenJobs final : public Jobs {
+ public:
+  ReopenJobs(io::Loop& loop, const Call& call, SupervisorAddress address)
+      : loop_(loop), call_(call), address_(std::move(address)) {}
+
+  io::Task<> run(size_t index) override {
+    const std::string& id = call_.options.args[index];
+    api::Call question = api::ReopenLog{id};
+    std::vector<int> none;
+    const Patience patience;
+    const Result<api::Reply> reply =
+        co_await call_patiently(loop_, address_, std::move(question), std::move(none), patience);
+    if (reply) co_return;
+    log_error(cat(id, ": ", reply.error().text));
+    failed_ = true;
+  }
+
+  bool failed() const { return failed_; }
+
+ private:
+  io::Loop& loop_;
+  const Call& call_;
+  SupervisorAddress address_;
+  bool failed_ = false;
+};
+
+Result<int> reopen_logs(const Call& call) {
+  GANTRY_LET(SupervisorAddress address, supervisor_address(call));
+  io::Loop loop;
+  ReopenJobs jobs(loop, call, std::move(address));
+  loop.run(run_jobs(loop, jobs, call.options.args.size()));
+  return jobs.failed() ? 1 : 0;
+}
+
 Result<int> run_logs(const Call& call) {
+  if (call.options.on("reopen")) return reopen_logs(call);
   GANTRY_LET(LogQuery query, query_of(call.options));
   io::Loop loop;
   AllLogs logs(loop, call, std::move(query));

@@ -98,6 +98,8 @@ io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh,
     running_.set();
     GANTRY_CO_LET(exit, co_await await_exit());
     running_.reset();
+    // Who is told of the end finds the last words in the log, unless the log takes nothing: the end is told then, too.
+    GANTRY_CO_TRY(co_await drain());
   } else {
     exit.at = utc_text(realtime_ns());
     if (fresh) {
@@ -178,16 +180,26 @@ void Supervised::start_streams() {
   if (run_->err) run_->streams->spawn(copy_stream(host_.env.loop, host_.copier, {slot, 1}, run_->err.get(), log_));
 }
 
-/// All that the run has written goes into the log; then nothing is left of the run but its record.
-io::Task<Result<>> Supervised::bring_home() {
+/// Brings what the run has written until now into its log: false when the log does not take it soon.
+io::Task<Result<bool>> Supervised::drain() {
   const auto slot = static_cast<uint16_t>(run_->slot);
   const int sources[] = {run_->out.get(), run_->err.get()};
+  bool all = true;
   for (uint8_t stream = 0; stream < 2; ++stream) {
+    if (sources[stream] < 0) continue;
     const StreamId id{slot, stream};
-    for (bool done = sources[stream] < 0; !done && !output_dropped_;) {
-      const io::Deadline deadline = io::Deadline::in_ms(kDrainMs);
-      GANTRY_CO_LET(done, co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline));
-    }
+    const io::Deadline deadline = io::Deadline::in_ms(kDrainMs);
+    GANTRY_CO_LET(const bool done,
+                  co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline));
+    all = all && done;
+  }
+  co_return all;
+}
+
+/// All that the run has written goes into the log; then nothing is left of the run but its record.
+io::Task<Result<>> Supervised::bring_home() {
+  for (bool done = false; !done && !output_dropped_;) {
+    GANTRY_CO_LET(done, co_await drain());
   }
   (void)co_await run_->streams->cancel_and_join();
   Result<> released = co_await release_run();

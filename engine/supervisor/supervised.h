@@ -102,6 +102,7 @@ class Supervised final : CreateGuard {
   io::Task<Result<api::Exit>> await_exit();
   // supervised.cc
   io::Task<Result<>> finish_run(api::Exit exit);
+  io::Task<Result<bool>> drain();
   io::Task<Result<>> bring_home();
   io::Task<Result<>> back_off();
   bool restart_due(const api::Exit& exit) const;
