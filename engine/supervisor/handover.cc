@@ -96,13 +96,9 @@ Result<> take_slot(Inheritance& into, const KeeperFrame& frame, std::vector<sys:
 // -- the next keeper
 // ---------------------------------------------------------------------------------------------------
 
-io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, std::string path, io::Deadline deadline) {
-  Result<sys::Fd> socket = co_await io::connect_unix(loop, path, deadline, SOCK_SEQPACKET);
-  if (!socket && (socket.error().sys_errno == ECONNREFUSED || socket.error().sys_errno == ENOENT))
-    co_return std::nullopt;
-  if (!socket) co_return forward(std::move(socket), "handover");
+io::Task<Result<Inheritance>> take_everything(io::Loop& loop, sys::Fd from, io::Deadline deadline) {
   Inheritance taken;
-  taken.peer = std::move(*socket);
+  taken.peer = std::move(from);
   const int peer = taken.peer.get();
   const KeeperFrame please = make_frame(KeeperTag::kHandoverPlease);
   std::vector<int> none;
@@ -118,6 +114,15 @@ io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, st
     GANTRY_CO_LET(const KeeperFrame frame, co_await receive_frame(loop, peer, fds, deadline));
     GANTRY_CO_TRY(take_slot(taken, frame, std::exchange(fds, {})));
   }
+  co_return taken;
+}
+
+io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, std::string path, io::Deadline deadline) {
+  Result<sys::Fd> socket = co_await io::connect_unix(loop, path, deadline, SOCK_SEQPACKET);
+  if (!socket && (socket.error().sys_errno == ECONNREFUSED || socket.error().sys_errno == ENOENT))
+    co_return std::nullopt;
+  if (!socket) co_return forward(std::move(socket), "handover");
+  GANTRY_CO_LET(Inheritance taken, co_await take_everything(loop, std::move(*socket), deadline));
   co_return std::optional<Inheritance>(std::move(taken));
 }
 

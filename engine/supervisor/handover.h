@@ -30,6 +30,9 @@ struct Inheritance {
 /// EMFILE.
 io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, std::string path, io::Deadline deadline);
 
+/// The same over a connection that is there.
+io::Task<Result<Inheritance>> take_everything(io::Loop& loop, sys::Fd from, io::Deadline deadline);
+
 /// Gives everything to `peer`, who has asked, and waits until it is held there. After an error nothing is lost: the
 /// next one may have it.
 io::Task<Result<>> give_everything(io::Loop& loop, int peer, int table, std::vector<KeptSlot> slots);

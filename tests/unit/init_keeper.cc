@@ -355,3 +355,38 @@ TEST_CASE("keeper: back-off") {
   CHECK(keeper_backoff(5000, kShort, true) == 100);
   CHECK(keeper_backoff(100, kLong, true) == 0);
 }
+
+TEST_CASE("keeper: a holder is needed for runs, if it can be asked") {
+  Scene scene;
+  CHECK_FALSE(needs_holder(scene.table));
+  REQUIRE(scene.hold(kSelfSlot, 0, 0, 0b1111) == 0);
+  REQUIRE(scene.hold(kFirstRunSlot + 1, 7, 0, 0b0101) == 0);
+  CHECK_FALSE(needs_holder(scene.table));  // nobody could ask for it
+  REQUIRE(scene.hold(kListenerSlot, 0, 0, 1u << kClientsSocket) == 0);
+  CHECK_FALSE(needs_holder(scene.table));
+  REQUIRE(scene.hold(kListenerSlot, 0, 0, 1u << kHandoverSocket) == 0);
+  CHECK(needs_holder(scene.table));
+  scene.table.used = kSlots + 1;
+  CHECK_FALSE(needs_holder(scene.table));
+  scene.table.used = kFirstRunSlot + 2;
+  int32_t dropped[kKeeperFds];
+  scene.core->release(kFirstRunSlot + 1, dropped);
+  CHECK_FALSE(needs_holder(scene.table));
+}
+
+TEST_CASE("keeper: a slot as it is handed over") {
+  Scene scene;
+  REQUIRE(scene.hold(5, uint64_t{9} << 32 | 2, 77, 0b0110) == 0);
+  int32_t fds[kKeeperFds];
+  unsigned count = 99;
+  const KeeperFrame frame = handover_frame(scene.table, 5, fds, count);
+  CHECK(check_keeper_frame(&frame, sizeof frame) == nullptr);
+  CHECK(frame.tag == KeeperTag::kHandoverSlot);
+  CHECK(frame.slot == 5);
+  CHECK(frame.owner == (uint64_t{9} << 32 | 2));
+  CHECK(frame.pid == 77);
+  CHECK(frame.mask == 0b0110);
+  REQUIRE(count == 2);
+  CHECK(fds[0] == scene.core->slot(5).fds[1]);
+  CHECK(fds[1] == scene.core->slot(5).fds[2]);
+}
