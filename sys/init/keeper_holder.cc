@@ -99,7 +99,6 @@ bool attend(int peer, const KeeperTable& table) {
 /// Nothing of whoever started us is kept busy, and a terminal that closes is none of our business.
 void detach() {
   prctl(kPrSetDumpable, 0);
-  prctl(kPrSetName, reinterpret_cast<unsigned long>("gantry-holder"));
   const unsigned long all_but_term = ~(1ul << (kSigTerm - 1));
   const unsigned long defaults[4] = {};
   constexpr int kSetMask = 2;
@@ -140,8 +139,9 @@ KeeperTable& map_table() {
 }
 
 void hold_table(KeeperTable& table) {
-  detach();
   turn_clients_away(table);
+  detach();
+  prctl(kPrSetName, reinterpret_cast<unsigned long>("gantry-holder"));  // whoever sees that sees all of it done
   const int listener = keeper_slots(&table)[kListenerSlot].fds[kHandoverSocket];
   for (;;) {
     if (!await_event(listener, kPollIn, -1)) exit_now(1);
