@@ -43,6 +43,8 @@ class RemoveJobs final : public Jobs {
 
 Result<int> run_rm(const Call& call) {
   GANTRY_LET(SupervisedPlace place, supervised_place(call));
+  for (const std::string& id : call.options.args)
+    if (const std::string refusal = check_id(id); !refusal.empty()) return fail(cat(id, ": ", refusal));
   Driver driver(call.globals);
   RemoveJobs jobs(driver, call, std::move(place));
   driver.loop().run(run_jobs(driver.loop(), jobs, call.options.args.size()));
@@ -55,7 +57,9 @@ constinit const Command kRm{
     .name = "rm",
     .summary = "remove supervised containers with their definitions and logs",
     .arguments = "ID...",
-    .description = "Works without a supervisor, too.",
+    .description =
+        "The log goes with the container, wherever it is, unless --keep-log is given. Works without a\n"
+        "supervisor, too.",
     .flags = kFlags,
     .count = {1, -1},
     .changes_system = true,

@@ -47,6 +47,8 @@ Result<int> run_stop(const Call& call) {
   if (seconds < 0 || seconds > kMostSeconds)
     return fail(cat("--time ", seconds, ": must be from 0 to ", kMostSeconds, " seconds"));
   GANTRY_LET(SupervisedPlace place, supervised_place(call));
+  for (const std::string& id : call.options.args)
+    if (const std::string refusal = check_id(id); !refusal.empty()) return fail(cat(id, ": ", refusal));
   Driver driver(call.globals);
   StopJobs jobs(driver, call, std::move(place), static_cast<unsigned>(seconds));
   driver.loop().run(run_jobs(driver.loop(), jobs, call.options.args.size()));

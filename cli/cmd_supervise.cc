@@ -1,14 +1,19 @@
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
+#include <cstring>
 
 #include "cli/commands.h"
 #include "cli/version.h"
+#include "engine/cgroup_delegated.h"
 #include "engine/slots.h"
 #include "engine/supervisor/client.h"
+#include "engine/supervisor/definition.h"
 #include "engine/supervisor/handover.h"
 #include "engine/supervisor/keeper_start.h"
 #include "engine/supervisor/paths.h"
@@ -25,10 +30,10 @@ constexpr int64_t kAnswerMs = 5'000, kHandoverMs = 20'000;
 
 constexpr std::array<Flag, 5> kFlags{{
     {"state-dir", "", Kind::kText, "DIR",
-     "where definitions and logs are kept across boots (default: /var/lib/gantry)"},
-    {"socket", "", Kind::kText, "PATH", "where clients connect (default: @supervisor/socket below the root)"},
-    {"stop-on-exit", "", Kind::kBool, "", "stop all containers when told to end; else they live on"},
-    {"parallel", "", Kind::kInt, "N", "how many containers are made at the same time (default: 8)"},
+     "where definitions and logs are kept, also across boots (default: /var/lib/gantry)"},
+    {"socket", "", Kind::kText, "PATH", "where clients connect (default: ROOT/@supervisor/socket)"},
+    {"stop-on-exit", "", Kind::kBool, "", "on SIGTERM stop all containers first; else they live on"},
+    {"parallel", "", Kind::kInt, "N", "how many containers are created at the same time, from 1 to 256 (default: 8)"},
     {"under-keeper", "", Kind::kBool, "", "how the keeper starts the supervisor itself", true},
 }};
 
@@ -118,12 +123,25 @@ io::Task<Result<std::optional<Inheritance>>> inherit(io::Loop& loop, std::string
   }
 }
 
+/// Containers remember the path: verbs find their supervisor by it.
+Result<> check_address(const sys::Fd& listener, const std::string& socket) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0)
+    return fail_errno(errno, "LISTEN_FDS: getsockname");
+  const std::string path(address.sun_path, ::strnlen(address.sun_path, sizeof address.sun_path));
+  if (path == socket) return {};
+  return fail(cat("LISTEN_FDS: the socket is ", path.empty() ? "not a path" : path, ", and not ", socket,
+                  ": make them the same (--socket)"));
+}
+
 /// The socket clients connect to: a service manager's (LISTEN_FDS), or one of our own.
 Result<sys::Fd> listening_socket(const SupervisorOptions& options) {
   io::Loop loop;
   if (listen_fds() > 0) {
     if (listen_fds() != 1) return fail(cat("LISTEN_FDS=", listen_fds(), ": one socket is expected"));
     GANTRY_LET(const io::Listener given, adopt_listener(loop, sys::Fd(3)));
+    GANTRY_TRY(check_address(given.fd(), options.socket));
     return sys::Fd(::fcntl(given.fd().get(), F_DUPFD_CLOEXEC, 3));
   }
   GANTRY_LET(const io::Listener made, loop.run(claim_socket(loop, options.socket)));
@@ -149,9 +167,17 @@ void raise_files(KeeperOptions& keeper) {
   (void)::setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/// What would fail in every supervisor again and again is told before there is a keeper.
+Result<> check_ground(const SupervisorOptions& options) {
+  if (auto store = DefinitionStore::open(options.state_dir); !store)
+    return forward(std::move(store), cat("--state-dir ", options.state_dir));
+  return enter_own_sub_cgroup();
+}
+
 Result<int> run_supervise(const Call& call) {
   GANTRY_LET(SupervisorOptions options, supervisor_options(call));
   if (call.options.on("under-keeper")) return run_supervisor(std::move(options));
+  GANTRY_TRY(check_ground(options));
   KeeperOptions keeper;
   GANTRY_LET(keeper.program, own_program());
   GANTRY_LET(keeper.args, own_command_line());
@@ -183,15 +209,18 @@ constinit const Command kSupervise{
     .summary = "run many containers from one process, in the foreground",
     .arguments = "",
     .description =
-        "Serves the commands up, wait, stop and rm. The process that is started becomes the keeper, the parent of\n"
+        "Prepares the ground for up, wait, stop and rm. The process that is started becomes the keeper, the parent of\n"
         "all containers; the supervisor is its child and may be killed at any moment: the keeper starts another one,\n"
         "and no container, exit status or line of output is lost.\n"
         "SIGTERM ends both; containers live on unless --stop-on-exit is given: a small process (gantry-holder) keeps\n"
         "what they depend on until the next supervise takes over. SIGHUP starts the supervisor anew, from the program\n"
-        "file as it is then. When the keeper is killed the supervisor goes on, but starts nothing: supervise again.",
+        "file as it is then. When the keeper is killed the supervisor goes on, but starts nothing: supervise again.\n"
+        "# gantry supervise &\n"
+        "# gantry --root /run/other supervise --state-dir /var/lib/other    a second one beside it",
     .flags = kFlags,
     .count = {0, 0},
     .changes_system = true,
+    .for_supervised = true,
     .run = run_supervise,
 };
 

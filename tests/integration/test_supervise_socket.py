@@ -1,0 +1,99 @@
+"""A service manager in front of `gantry supervise`: the socket it hands over, and what it is told."""
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from lib import host
+
+pytestmark = [
+    pytest.mark.differs_from("crun", "has no supervisor"),
+    pytest.mark.differs_from("runc", "has no supervisor"),
+]
+
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), sys.argv[2]
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+@pytest.fixture
+def manager(work):
+    """A socket to be told things on, as NOTIFY_SOCKET names it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(f"{work}/notify")
+        told.settimeout(10)
+        yield told
+
+
+@pytest.fixture
+def listener(runtime):
+    """A socket as a socket unit makes it."""
+    os.makedirs(f"{runtime.root}/@supervisor", 0o700)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{runtime.root}/@supervisor/socket")
+        listening.listen(64)
+        yield listening
+
+
+def activate(supervised, manager, listener, count="1", flags=()):
+    """Starts `gantry supervise` as a service manager does; the process."""
+    command = [supervised.runtime.program, "--root", supervised.runtime.root, "supervise", "--state-dir",
+               supervised.state_dir, *flags]
+    environment = {**supervised.runtime.environment(None), "NOTIFY_SOCKET": manager.getsockname()}
+    with open(supervised.errors, "ab") as errors:
+        return subprocess.Popen([sys.executable, "-c", ACTIVATE, str(listener.fileno()), count, *command],
+                                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment,
+                                pass_fds=[listener.fileno()])
+
+
+def test_the_socket_of_a_service_manager_is_used(supervised, bundle, manager, listener):
+    container = bundle("sh", "-c", "echo $NOTIFY_SOCKET$LISTEN_FDS.; exit 3")
+    container.write()
+    supervised.runtime.track(container.id)
+    # Who calls before there is a supervisor waits in the socket's queue.
+    early = subprocess.Popen([supervised.runtime.program, "--root", supervised.runtime.root, "up", container.path],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    supervised.process = activate(supervised, manager, listener)
+    assert manager.recv(4096) == b"READY=1"
+    assert early.communicate(timeout=20)[0] == f"{container.id}\n"
+    assert supervised.wait(container).stdout == "3\n"
+    assert supervised.log(container) == ".\n"
+    # The next supervisor has the same socket, and the manager hears of it.
+    former = supervised.kill_supervisor()
+    assert supervised.await_supervisor(former) != former
+    assert manager.recv(4096) == b"READY=1"
+    supervised.rm(container).ok()
+    supervised.process.send_signal(signal.SIGTERM)
+    assert manager.recv(4096) == b"STOPPING=1"
+    assert supervised.process.wait(10) == 0
+    assert os.path.exists(listener.getsockname()), "the socket is the manager's"
+
+
+@pytest.mark.parametrize("count, flags, text", [
+    ("2", [], "LISTEN_FDS=2: one socket is expected"),
+    ("1", ["--socket", "/tmp/gantry-elsewhere"], "and not /tmp/gantry-elsewhere: make them the same (--socket)"),
+], ids=["two", "elsewhere"])
+def test_sockets_that_cannot_be_right(supervised, manager, listener, count, flags, text):
+    process = activate(supervised, manager, listener, count, flags)
+    assert process.wait(10) == 1
+    assert text in host.read(supervised.errors)
+
+
+def test_a_socket_that_does_not_listen(supervised, manager, work):
+    with socket.socket(socket.AF_UNIX) as idle:
+        idle.bind(f"{work}/idle")
+        assert activate(supervised, manager, idle).wait(10) == 1
+    assert "must be a Unix stream socket that listens" in host.read(supervised.errors)
+
+
+def test_a_state_directory_that_cannot_be_made(supervised, manager, listener):
+    supervised.state_dir = "/proc/none"
+    assert activate(supervised, manager, listener).wait(10) == 1
+    text = host.read(supervised.errors)
+    assert text.count("--state-dir /proc/none: mkdir /proc/none: no such file or directory") == 1, text
