@@ -167,17 +167,19 @@ void raise_files(KeeperOptions& keeper) {
   (void)::setrlimit(RLIMIT_NOFILE, &files);
 }
 
-/// What would fail in every supervisor again and again is told before there is a keeper.
-Result<> check_ground(const SupervisorOptions& options) {
-  if (auto store = DefinitionStore::open(options.state_dir); !store)
-    return forward(std::move(store), cat("--state-dir ", options.state_dir));
-  return enter_own_sub_cgroup();
+/// What would fail in every supervisor again and again is told before there is a keeper. `takes_over`: somebody has the
+/// right to the definitions until he has given us all.
+Result<> check_definitions(io::Loop& loop, const SupervisorOptions& options, bool takes_over) {
+  auto store = DefinitionStore::open(options.state_dir);
+  if (!store) return forward(std::move(store), cat("--state-dir ", options.state_dir));
+  if (takes_over) return {};
+  return loop.run(own_definitions(loop, *store));
 }
 
 Result<int> run_supervise(const Call& call) {
   GANTRY_LET(SupervisorOptions options, supervisor_options(call));
   if (call.options.on("under-keeper")) return run_supervisor(std::move(options));
-  GANTRY_TRY(check_ground(options));
+  GANTRY_TRY(enter_own_sub_cgroup());
   KeeperOptions keeper;
   GANTRY_LET(keeper.program, own_program());
   GANTRY_LET(keeper.args, own_command_line());
@@ -186,6 +188,7 @@ Result<int> run_supervise(const Call& call) {
   raise_files(keeper);
   io::Loop loop;
   GANTRY_LET(std::optional<Inheritance> left, loop.run(inherit(loop, options.socket)));
+  GANTRY_TRY(check_definitions(loop, options, left.has_value()));
   std::vector<sys::Fd> held;
   if (left) {
     keeper.table = std::move(left->table);

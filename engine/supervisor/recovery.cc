@@ -107,7 +107,15 @@ void end_with_boot(Definition& definition) {
   ++definition.restarts;
 }
 
-/// Two supervisors may not look after the same definitions. A predecessor may take a moment to end.
+/// The one that the keeper has, or a new one.
+io::Task<Result<io::Listener>> listener_of(io::Loop& loop, sys::Fd held, std::string path, int type) {
+  if (held) co_return adopt_listener(loop, std::move(held), type);
+  Result<io::Listener> made = co_await listen_at(loop, std::move(path), type);
+  co_return made;
+}
+
+}  // namespace
+
 io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& definitions) {
   const io::Deadline limit = io::Deadline::in_ms(kOwnLimitMs);
   for (;;) {
@@ -118,15 +126,6 @@ io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& defini
     (void)co_await io::sleep_for(loop, std::chrono::milliseconds(5));
   }
 }
-
-/// The one that the keeper has, or a new one.
-io::Task<Result<io::Listener>> listener_of(io::Loop& loop, sys::Fd held, std::string path, int type) {
-  if (held) co_return adopt_listener(loop, std::move(held), type);
-  Result<io::Listener> made = co_await listen_at(loop, std::move(path), type);
-  co_return made;
-}
-
-}  // namespace
 
 io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, SupervisorOptions options) {
   (void)::fcntl(init::kSupervisorSocketFd, F_SETFD, FD_CLOEXEC);

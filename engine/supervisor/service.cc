@@ -29,8 +29,8 @@ bool means_stop(int signo) {
   return signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGQUIT;
 }
 
-Error unknown_container(const std::string& id) {
-  return Error{cat("container ", id, " does not exist"), ENOENT};
+Error unknown_container() {
+  return Error{"container does not exist", ENOENT};
 }
 
 /// The config as the client read it, judged before anything is made.
@@ -55,7 +55,7 @@ Result<> check_paths(const api::Up& call) {
 
 Result<std::shared_ptr<Supervised>> Supervisor::find(const std::string& id) const {
   const auto found = containers_.find(id);
-  if (found == containers_.end()) return std::unexpected(unknown_container(id));
+  if (found == containers_.end()) return std::unexpected(unknown_container());
   return found->second;
 }
 
@@ -164,8 +164,7 @@ io::Task<Result<>> Supervisor::remove(api::Remove call) {
   if (!found && call.force) co_return Result<>();
   if (!found) co_return forward(std::move(found));
   const std::shared_ptr<Supervised> container = std::move(*found);
-  if (!container->has_ended() && !call.force)
-    co_return fail(cat("container ", call.id, " is not stopped: stop it first, or use --force"));
+  if (!container->has_ended() && !call.force) co_return fail("container is not stopped: stop it first, or use --force");
   if (!container->has_ended()) GANTRY_CO_TRY(co_await container->kill_now());
   if (!call.keep_log) container->drop_output();
   const Result<> settled = co_await container->wait_settled();

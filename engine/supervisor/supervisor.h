@@ -22,6 +22,10 @@ struct SupervisorOptions {
   int parallel = 8;           ///< how many creations at once
 };
 
+/// Takes the right to look after the definitions, for as long as the object lives. Two supervisors may not have it at
+/// the same time; a predecessor may take a moment to end.
+io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& definitions);
+
 /// Runs as the keeper's child until it is told to end: the exit status. Errors before that are for the log: the keeper
 /// tries again.
 Result<int> run_supervisor(SupervisorOptions options);

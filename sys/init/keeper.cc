@@ -42,7 +42,8 @@ struct Keeper {
   int64_t restart_at;  ///< CLOCK_MONOTONIC, 0: not planned
   unsigned backoff;
   bool leaving, wants_room;
-  bool notifies;  ///< kKeeperNotifyFd is there
+  int told_to_end;  ///< the signal, since this supervisor was started, 0: none
+  bool notifies;    ///< kKeeperNotifyFd is there
   FileLimit files;
   bool has_answer;  ///< no request is read until its predecessor is answered
   int answer_fd;
@@ -312,6 +313,7 @@ void start_supervisor() {
   }
   keeper.link = ends[0];
   keeper.supervisor = static_cast<int>(pid);
+  keeper.told_to_end = 0;
   keeper.core.started(keeper.supervisor);
 }
 
@@ -334,6 +336,8 @@ void supervisor_ended(const ExitNote& exit) {
   hang_up();
   keeper.supervisor = 0;
   if (keeper.leaving) leave(exit.signal != 0 ? 128 + exit.signal : exit.code);
+  // One that does not listen to signals yet dies of them; what was meant is the same.
+  if (exit.signal != 0 && exit.signal == keeper.told_to_end) leave(0);
   keeper.core.ended(exit, true, now(kClockMonotonic));
   plan_restart(exit.signal == kSigkill);
 }
@@ -377,8 +381,10 @@ void take_signals() {
   while (read_fd(keeper.signals, &info, sizeof info) == sizeof info) {
     const auto signo = static_cast<int>(info.signo);
     if (signo == kSigchld) continue;
+    const bool is_end = signo == kSigTerm || signo == kSigInt;
+    if (is_end) keeper.told_to_end = signo;
     if (keeper.supervisor == 0) {
-      if (signo == kSigTerm || signo == kSigInt) leave(0);
+      if (is_end) leave(0);
     } else if (info.code != kFromKernel || !in_our_group(keeper.supervisor)) {
       call(__NR_kill, keeper.supervisor, signo);
     }

@@ -1,4 +1,5 @@
 """A service manager in front of `gantry supervise`: the socket it hands over, and what it is told."""
+import fcntl
 import os
 import signal
 import socket
@@ -62,7 +63,7 @@ def test_the_socket_of_a_service_manager_is_used(supervised, bundle, manager, li
     supervised.process = activate(supervised, manager, listener)
     assert manager.recv(4096) == b"READY=1"
     assert early.communicate(timeout=20)[0] == f"{container.id}\n"
-    assert supervised.wait(container).stdout == "3\n"
+    supervised.wait(container).ok("3\n")
     assert supervised.log(container) == ".\n"
     # The next supervisor has the same socket, and the manager hears of it.
     former = supervised.kill_supervisor()
@@ -97,3 +98,31 @@ def test_a_state_directory_that_cannot_be_made(supervised, manager, listener):
     assert activate(supervised, manager, listener).wait(10) == 1
     text = host.read(supervised.errors)
     assert text.count("--state-dir /proc/none: mkdir /proc/none: no such file or directory") == 1, text
+
+
+def test_definitions_that_somebody_else_has(supervised, runtime):
+    supervised.begin()
+    second = runtime.call("supervise", "--state-dir", supervised.state_dir, "--socket", f"{runtime.root}/other/socket")
+    second.fails(f"state directory {supervised.state_dir} is in use by another supervisor: use --state-dir")
+    for name in ("socket", "socket.handover"):
+        if os.path.exists(f"{runtime.root}/other/{name}"):
+            os.unlink(f"{runtime.root}/other/{name}")
+    if os.path.exists(f"{runtime.root}/other"):
+        os.rmdir(f"{runtime.root}/other")
+
+
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
+def test_a_supervisor_that_is_not_ready_can_be_ended(supervised, signo):
+    supervised.begin()
+    os.kill(supervised.keeper, signal.SIGSTOP)
+    supervised.kill_supervisor()
+    definitions = os.open(supervised.state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # The next one waits for the right to its definitions, and does not listen to signals yet.
+        fcntl.flock(definitions, fcntl.LOCK_EX)
+        os.kill(supervised.keeper, signal.SIGCONT)
+        host.eventually(supervised.supervisor, 5, "the next supervisor")
+        os.kill(supervised.keeper, signo)
+        assert supervised.process.wait(4) == 0
+    finally:
+        os.close(definitions)
