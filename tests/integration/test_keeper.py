@@ -480,10 +480,24 @@ def test_leave_ends_the_keeper_not_the_containers(runtime, bundle, keeper):
 
 def test_signals_are_for_the_supervisor(keeper):
     k = keeper()
-    for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         k.end_supervisor(signo, k.pid)
         k.meet()
         assert k.hello["last_signal"] == signo
+
+
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
+def test_a_supervisor_that_does_not_listen_to_its_end_ends_the_keeper(keeper, signo):
+    k = keeper()
+    os.kill(k.pid, signo)
+    assert k.process.wait(5) == 0
+
+
+def test_who_ends_the_supervisor_alone_does_not_end_the_keeper(keeper):
+    k = keeper()
+    k.end_supervisor(signal.SIGTERM)
+    k.meet()
+    assert k.hello["last_signal"] == signal.SIGTERM
 
 
 def test_term_without_a_supervisor_ends_the_keeper(keeper):
