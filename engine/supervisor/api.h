@@ -122,10 +122,7 @@ struct StatusReply {
   uint64_t starts = 0;  ///< how often the keeper started a supervisor
 };
 
-/// For the next keeper: everything that containers depend on. The supervisor exits after the answer was taken.
-struct Handover {};
-
-using Call = std::variant<Up, Wait, Stop, Remove, Signal, Pause, Resume, ReopenLog, List, Status, Handover>;
+using Call = std::variant<Up, Wait, Stop, Remove, Signal, Pause, Resume, ReopenLog, List, Status>;
 using Reply = std::variant<Empty, UpReply, WaitReply, ListReply, StatusReply>;
 
 /// The alternative of Reply that answers `call`.

@@ -80,8 +80,6 @@ struct Nothing {
 template <>
 struct Parameters<Status> : Nothing<Status> {};
 template <>
-struct Parameters<Handover> : Nothing<Handover> {};
-template <>
 struct Parameters<Empty> : Nothing<Empty> {};
 
 template <>

@@ -66,7 +66,6 @@ void write(json::Writer& out, const List& list) {
   out.member("after", list.after);
 }
 void write(json::Writer&, const Status&) {}
-void write(json::Writer&, const Handover&) {}
 void write(json::Writer&, const Empty&) {}
 
 void write(json::Writer& out, const UpReply& reply) {

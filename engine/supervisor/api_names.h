@@ -10,7 +10,7 @@
 namespace gantry::api {
 
 inline constexpr std::array<std::string_view, std::variant_size_v<Call>> kMethods{
-    "Up", "Wait", "Stop", "Remove", "Signal", "Pause", "Resume", "ReopenLog", "List", "Status", "Handover",
+    "Up", "Wait", "Stop", "Remove", "Signal", "Pause", "Resume", "ReopenLog", "List", "Status",
 };
 
 inline constexpr std::string_view kFailed = "gantry.supervisor.Failed";

@@ -59,7 +59,6 @@ TEST_CASE("every call comes back as it was sent", "[supervisor]") {
       ReopenLog{"a"},
       List{"web-1"},
       Status{},
-      Handover{},
       Up{"", "", "", {Restart::kAlways, 0}, "", ""},
   };
   for (const Call& call : calls) {
