@@ -34,13 +34,16 @@ inline constexpr size_t kHeldOut = 0, kHeldErr = 1;
 class SlotNumbers {
  public:
   explicit SlotNumbers(uint32_t count) : taken_(count, false) {}
-  void mark(uint32_t slot) { taken_[slot] = true; }
+  void mark(uint32_t slot);
   /// "N containers run at once, and no more can: ..." when all are taken.
   Result<uint32_t> take();
-  void give_back(uint32_t slot) { taken_[slot] = false; }
+  void give_back(uint32_t slot);
+  /// How many are taken.
+  uint32_t count() const { return count_; }
 
  private:
   std::vector<bool> taken_;
+  uint32_t count_ = 0;
 };
 
 /// How a run ended while no supervisor was looking.

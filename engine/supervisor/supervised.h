@@ -88,7 +88,8 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> create_and_start();
   Result<> prepare_log();
   std::string default_log_path() const { return host_.definitions.dir_of(definition_.id) + "/container.log"; }
-  io::Task<Result<>> create();
+  Result<> admit(const std::string& config) const;
+  io::Task<Result<>> create(std::string config);
   io::Task<Result<>> start_created(Created created);
   io::Task<Result<>> secure(const sys::Child& init, bool terminal) override;
   Result<> check_ours() const;

@@ -10,6 +10,7 @@
 #include "engine/hooks.h"
 #include "engine/load.h"
 #include "engine/start.h"
+#include "engine/supervisor/limits.h"
 #include "engine/supervisor/supervised.h"
 #include "io/stream.h"
 #include "io/timer.h"
@@ -127,12 +128,14 @@ io::Task<Result<>> Supervised::clear_remains() {
 
 io::Task<Result<>> Supervised::create_and_start() {
   GANTRY_CO_TRY(co_await clear_remains());
+  GANTRY_CO_LET(std::string config, host_.definitions.load_config(definition_.id));
+  GANTRY_CO_TRY(admit(config));
   GANTRY_CO_TRY(prepare_log());
   GANTRY_CO_LET(const uint32_t slot, host_.slots.take());
   run_.emplace();
   run_->slot = slot;
   Result<> begun = host_.copier.open_slot(slot);
-  if (begun) begun = co_await create();
+  if (begun) begun = co_await create(std::move(config));
   if (begun) co_return begun;
   // Also when we were cancelled: init must not stay without anybody who knows it.
   io::Task<> undo = abandon_run();
@@ -140,10 +143,16 @@ io::Task<Result<>> Supervised::create_and_start() {
   co_return begun;
 }
 
-io::Task<Result<>> Supervised::create() {
+/// Refused by name, rather than to fail somewhere in the middle or to let others fail.
+Result<> Supervised::admit(const std::string& config) const {
+  const bool terminal = wants_terminal(config);
+  return check_limits(look_at_limits(host_.slots.count(), terminal), terminal);
+}
+
+io::Task<Result<>> Supervised::create(std::string config) {
   CreateRequest request;
   SupervisedCreation& given = request.supervised.emplace();
-  GANTRY_CO_LET(given.config, host_.definitions.load_config(definition_.id));
+  given.config = std::move(config);
   GANTRY_CO_LET(InitEnds ends, make_ends(run_->out, run_->err, console_));
   given.rootfs = definition_.rootfs;
   given.netns = definition_.netns;

@@ -24,10 +24,20 @@ constexpr int kExitForSuccessor = 75;
 
 }  // namespace
 
+void SlotNumbers::mark(uint32_t slot) {
+  if (!taken_[slot]) ++count_;
+  taken_[slot] = true;
+}
+
+void SlotNumbers::give_back(uint32_t slot) {
+  if (taken_[slot]) --count_;
+  taken_[slot] = false;
+}
+
 Result<uint32_t> SlotNumbers::take() {
   for (uint32_t number = kFirstRunSlot; number < taken_.size(); ++number) {
     if (taken_[number]) continue;
-    taken_[number] = true;
+    mark(number);
     return number;
   }
   return fail(cat(taken_.size(), " containers run at once, and that is all the keeper's table has places for"));
