@@ -93,6 +93,16 @@ rlimit raise_files(const KeeperOptions& options) {
   return rlimit{options.nofile_soft, options.nofile_hard};
 }
 
+/// Held descriptors have numbers from kFirstHeld on; some must be left for containers.
+Result<> check_files() {
+  constexpr rlim_t kLeast = init::kFirstHeld + 64;
+  rlimit own{};
+  ::getrlimit(RLIMIT_NOFILE, &own);
+  if (own.rlim_cur >= kLeast) return {};
+  return fail(cat("keeper: RLIMIT_NOFILE is ", own.rlim_cur, ", and at least ", kLeast,
+                  " descriptors are needed: raise the hard limit (LimitNOFILE= of the unit, ulimit -Hn)"));
+}
+
 // -- the held descriptors
 // ----------------------------------------------------------------------------------------------
 
@@ -218,6 +228,7 @@ Result<> prepare(KeeperOptions& options) {
     return fail(cat("keeper: program '", options.program, "' is no absolute path"));
   if (options.args.empty()) return fail("keeper: the supervisor has no arguments");
   const rlimit launchers = raise_files(options);
+  GANTRY_TRY(check_files());
   GANTRY_LET(sys::Fd args, make_args(options, launchers));
   GANTRY_LET(sys::Fd program, sys::open_file(options.program, O_PATH));
   sys::Fd notify = connect_notify(options.notify_socket);

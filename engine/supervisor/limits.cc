@@ -8,12 +8,15 @@
 #include "engine/cgroup.h"
 #include "engine/spec_parse.h"
 #include "sys/file.h"
+#include "sys/init/keeper.h"
 #include "sys/text.h"
 
 namespace gantry {
 namespace {
 
 constexpr size_t kMaxCgroupText = 64 << 10;
+/// Slots of the keeper's that no container has.
+constexpr uint64_t kHeldByUs = 4;
 
 /// 0: not readable, or no number ("max").
 uint64_t number_in(const std::string& path) {
@@ -50,7 +53,8 @@ std::vector<LimitsUse::Cgroup> look_at_cgroups() {
 
 Result<> check_limits(const LimitsUse& use, bool terminal) {
   const uint64_t files = std::max(use.files_used, kFilesPerRun * use.runs);
-  if (files + kFilesPerRun + kFilesReserved > use.files_max)
+  const uint64_t held = init::kFirstHeld + kFilesPerHeldRun * (use.runs + kHeldByUs);
+  if (files + kFilesPerRun + kFilesReserved > use.files_max || held + kFilesPerHeldRun > use.files_max)
     return fail(cat("RLIMIT_NOFILE of the supervisor is ", use.files_max,
                     ", which leaves no file descriptors for another ", "container beside ", use.runs,
                     ": raise the hard limit (LimitNOFILE= of the unit, ulimit -Hn) and ", "start the supervisor anew"));

@@ -26,6 +26,8 @@ struct LimitsUse {
 
 /// Descriptors that a run may have open here at the same time: two streams, a pidfd and its log.
 inline constexpr uint64_t kFilesPerRun = 4;
+/// And in the keeper, under numbers from init::kFirstHeld on: its copies of the first three.
+inline constexpr uint64_t kFilesPerHeldRun = 3;
 /// What else is needed at times: starts in progress, clients, the definitions' directory.
 inline constexpr uint64_t kFilesReserved = 128;
 /// Launcher, init and a hook.

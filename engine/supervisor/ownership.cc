@@ -72,7 +72,10 @@ io::Task<Result<>> remove_here(Env& env, std::string state_dir, std::string id, 
   const Result<Loaded> container = load_container(env, id);
   if (container && !force && !permits(container->status, Verb::kDelete))
     co_return not_permitted(*container, Verb::kDelete);
-  if (defined) GANTRY_CO_TRY(co_await mark(env, state_dir, id));
+  Result<> marked;
+  if (defined) marked = co_await mark(env, state_dir, id);
+  // A full disk takes no mark, and must not keep anybody from making room.
+  if (!marked && !force) co_return marked;
   Result<> removed = co_await remove(env, id, force);
   if (!removed && !(defined && removed.error().sys_errno == ENOENT)) co_return removed;
   co_return remove_definition(state_dir, id, keep_log);

@@ -145,7 +145,7 @@ io::Task<Result<>> Supervised::finish_run(api::Exit exit) {
 io::Task<Result<>> Supervised::save() {
   for (bool told = false;; told = true) {
     const Result<> saved = host_.definitions.save(definition_);
-    if (saved) co_return Result<>();
+    if (saved || unrecorded_) co_return Result<>();
     if (!told) log_warning(cat("container ", definition_.id, ": its definition cannot be saved: ", saved.error().text));
     const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kSaveAgainMs));
     if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "saving a definition");
@@ -271,7 +271,12 @@ io::Task<Result<>> Supervised::stop_for_exit(unsigned grace_seconds) {
 }
 
 io::Task<Result<>> Supervised::kill_now() {
-  GANTRY_CO_TRY(mark_stopped());
+  // What is about to be removed must go even when a full disk takes no record of it.
+  const Result<> marked = mark_stopped();
+  if (!marked) log_warning(cat("container ", definition_.id, ": ", marked.error().text));
+  unrecorded_ = !marked;
+  definition_.stopped_by_user = true;
+  nudge_.set();
   Result<> ended = co_await end_run_now();
   co_return ended;
 }

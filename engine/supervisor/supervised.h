@@ -127,6 +127,7 @@ class Supervised final : CreateGuard {
   io::Event nudge_;    ///< somebody wants a back-off, or a start that hangs, to end
   std::optional<Error> first_error_;
   bool output_dropped_ = false;
+  bool unrecorded_ = false;  ///< it is being removed, and its definition cannot be written
 };
 
 }  // namespace gantry

@@ -152,8 +152,6 @@ def bundle(work, programs):
 def supervised(runtime, work):
     it = Supervised(runtime, work)
     yield it
-    for container in list(runtime.ids):
-        if it.process is not None and it.process.poll() is None:
-            runtime.call("rm", "--force", container)
+    it.remove_all()
     it.end()
     it.remove_remains()

@@ -41,6 +41,15 @@ def kinds_of_files(pid):
     return found
 
 
+def settled_files(pids):
+    """What is open when nobody opens and closes any more."""
+    def same():
+        before = [kinds_of_files(pid) for pid in pids]
+        time.sleep(0.3)
+        return before if before == [kinds_of_files(pid) for pid in pids] else None
+    return host.eventually(same, 8, "a supervisor that has come to rest")
+
+
 def status_of(pid, name):
     return next(int(line.split()[1]) for line in host.read(f"/proc/{pid}/status").splitlines()
                 if line.startswith(f"{name}:"))
@@ -71,6 +80,11 @@ def limit(**limits):
     return apply
 
 
+def without_rlimits(box):
+    del box.process["rlimits"]
+    return box
+
+
 # --- idle ------------------------------------------------------------------------------------------------------------
 
 def test_what_an_idle_container_costs(supervised, bundle):
@@ -91,7 +105,7 @@ def test_what_an_idle_container_costs(supervised, bundle):
         return True
     host.eventually(few, 5, "at most three descriptors each")
     grown = [private_kib(pid) - before for pid, before in zip(both, memory)]
-    assert sum(grown) <= 16 * count, grown
+    assert sum(grown) <= 32 * count, grown
     for _ in range(5):
         before = [status_of(pid, "voluntary_ctxt_switches") for pid in both]
         time.sleep(1)
@@ -113,7 +127,7 @@ def test_a_hundred_lives_leave_nothing(supervised, bundle):
         supervised.wait(*copies(box, count), timeout=40).ok("0\n" * count)
         supervised.rm(*copies(box, count)).ok()
     live()
-    files, memory = [kinds_of_files(pid) for pid in both], [private_kib(pid) for pid in both]
+    files, memory = settled_files(both), [private_kib(pid) for pid in both]
     for _ in range(rounds):
         live()
 
@@ -141,24 +155,18 @@ def test_crash_loops_burn_no_time(supervised, bundle):
     supervised.begin()
     box = bundle().sh("exit 1")
     supervised.up(box, flags=("--restart", "always", "--count", "5")).ok()
-    host.eventually(lambda: all(entry["restarts"] >= 4 for entry in listing(supervised)), 8, "four restarts each")
+    host.eventually(lambda: all(entry["restarts"] >= 4 for entry in supervised.listing()), 8, "four restarts each")
     before = cpu_seconds(supervised.keeper, supervised.supervisor())
     time.sleep(1)
     assert cpu_seconds(supervised.keeper, supervised.supervisor()) - before < 0.25
     supervised.rm("--force", *copies(box, 5)).ok()
 
 
-def listing(supervised):
-    with supervised.api() as api:
-        return api.call("List", after="")["parameters"]["containers"]
-
-
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 def test_containers_get_the_callers_limits_and_the_supervisor_what_it_can_have(supervised, bundle):
     supervised.begin(preexec_fn=limit(nofile=(700, 3000)))
-    box = bundle().sh("ulimit -Sn; ulimit -Hn")
-    del box.process["rlimits"]
+    box = without_rlimits(bundle().sh("ulimit -Sn; ulimit -Hn"))
     supervised.up(box).ok()
     supervised.wait(box).ok("0\n")
     host.eventually(lambda: supervised.log(box) == "700\n3000\n", what="the log")
@@ -169,7 +177,7 @@ def test_containers_get_the_callers_limits_and_the_supervisor_what_it_can_have(s
 
 def test_a_limit_of_descriptors_is_told_by_name_before_it_bites(supervised, bundle):
     supervised.begin(preexec_fn=limit(nofile=(700, 700)))
-    box = bundle().sh("i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done")
+    box = without_rlimits(bundle().sh("i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done"))
     result = supervised.up(box, flags=("--count", "60"), timeout=40)
     assert result.code == 1
     running = result.out.split()
@@ -184,14 +192,20 @@ def test_a_limit_of_descriptors_is_told_by_name_before_it_bites(supervised, bund
         host.eventually(lambda n=name, seen=lines: supervised.log(n).count("\n") > seen + 3, 5, "further lines")
     # Room for one makes room for one.
     supervised.rm("--force", *running[:5]).ok()
-    again = bundle().sh("sleep 1000")
+    again = without_rlimits(bundle("sleep", "1000"))
     supervised.up(again).ok()
     supervised.rm("--force", again, *running[5:], timeout=40).ok()
 
 
+def test_too_few_descriptors_for_the_keeper_itself(supervised):
+    result = supervised.runtime.call("supervise", "--state-dir", supervised.state_dir,
+                                     preexec_fn=limit(nofile=(256, 256)))
+    result.fails("RLIMIT_NOFILE is 256", "LimitNOFILE=").one_line()
+
+
 def test_connections_that_take_all_descriptors_go_away_again(supervised, bundle):
     supervised.begin(preexec_fn=limit(nofile=(700, 700)))
-    box = bundle().sh("i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done")
+    box = without_rlimits(bundle().sh("i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done"))
     supervised.up(box).ok()
     with contextlib.ExitStack() as crowd:
         for _ in range(800):
@@ -200,7 +214,7 @@ def test_connections_that_take_all_descriptors_go_away_again(supervised, bundle)
         lines = supervised.log(box).count("\n")
         host.eventually(lambda: supervised.log(box).count("\n") > lines + 10, 5, "further lines")
     supervised.runtime.call("wait", "nobody-is-called-so").fails("does not exist")
-    other = bundle("true")
+    other = without_rlimits(bundle("true"))
     supervised.up(other).ok()
     supervised.rm("--force", box, other).ok()
 
@@ -257,9 +271,11 @@ def test_an_end_that_cannot_be_saved_is_saved_later(tiny_state, supervised, bund
     one_more = bundle("true")
     supervised.up(one_more).fails("no space left").one_line()
     assert not os.path.exists(f"{supervised.runtime.root}/{one_more.id}")
-    # Not even a crash in the meantime loses it.
+    # Who makes room is not kept from it, though nothing can be noted about that.
+    supervised.rm("--force", other).ok()
+    # Not even a crash in the meantime loses the end.
     supervised.await_supervisor(supervised.kill_supervisor())
     os.unlink(f"{tiny_state}/ballast")
     assert supervised.runtime.finish(waiting).ok().out == "23\n"
     supervised.up(one_more).ok()
-    supervised.rm("--force", ending, other, one_more).ok()
+    supervised.rm("--force", ending, one_more).ok()

@@ -1,4 +1,5 @@
 """`gantry supervise` under test: the keeper, the supervisor, their logs and their socket."""
+import contextlib
 import json
 import os
 import signal
@@ -146,6 +147,20 @@ class Supervised:
 
     def definition(self, bundle):
         return json.loads(host.read(f"{self.state_dir}/{bundle.id}/definition.json"))
+
+    def listing(self):
+        with self.api() as api:
+            return api.call("List", after="")["parameters"]["containers"]
+
+    def remove_all(self):
+        """What the test has left, while there is somebody to do it."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        left = set(self.runtime.ids)
+        with contextlib.suppress(OSError, TypeError):
+            left |= {entry["id"] for entry in self.listing()}
+        if left:
+            self.runtime.call("rm", "--force", *sorted(left), timeout=40)
 
     def remove_remains(self):
         """The socket outlives a supervisor."""

@@ -37,10 +37,20 @@ TEST_CASE("descriptors run out by what is open or by what runs could open") {
   CHECK(refusal(use, false).starts_with("RLIMIT_NOFILE of the supervisor is 1024,"));
   use = plenty();
   use.files_used = 0;
+  use.files_max = 10000;
   use.runs = (use.files_max - kFilesReserved) / kFilesPerRun - 1;
   CHECK(refusal(use, false).empty());
   ++use.runs;
   CHECK(refusal(use, false).find("LimitNOFILE=") != std::string::npos);
+}
+
+TEST_CASE("the keeper holds its descriptors under high numbers") {
+  LimitsUse use = plenty();
+  use.files_max = 700;
+  use.runs = 57;
+  CHECK(refusal(use, false).empty());
+  ++use.runs;
+  CHECK_FALSE(refusal(use, false).empty());
 }
 
 TEST_CASE("the process limit of any cgroup above counts") {
