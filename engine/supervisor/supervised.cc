@@ -109,6 +109,11 @@ io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh,
     }
     // No failure of the container: the next keeper will start it.
     if (host_.keeper.gone().is_set()) co_return begun;
+    if (definition_.stopped_by_user) {
+      again = false;
+      Result<> skipped = co_await skip_run();
+      co_return skipped;
+    }
   }
   GANTRY_CO_TRY(co_await finish_run(std::move(exit)));
   again = !definition_.ended();
@@ -165,7 +170,12 @@ io::Task<Result<>> Supervised::back_off() {
     if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "back-off");
   }
   if (!definition_.stopped_by_user && !definition_.quarantined) co_return Result<>();
-  // The run that was due will not be.
+  Result<> skipped = co_await skip_run();
+  co_return skipped;
+}
+
+/// The run that was due will not be: the end of the one before stays the last word.
+io::Task<Result<>> Supervised::skip_run() {
   if (definition_.last_run == 0) definition_.exit.at = utc_text(realtime_ns());
   if (definition_.last_run != 0) definition_.run = definition_.last_run;
   definition_.last_run = definition_.run;

@@ -106,6 +106,7 @@ class Supervised final : CreateGuard {
   io::Task<Result<bool>> drain();
   io::Task<Result<>> bring_home();
   io::Task<Result<>> back_off();
+  io::Task<Result<>> skip_run();
   bool restart_due(const api::Exit& exit) const;
   void start_streams();
   io::Task<Result<>> save();

@@ -107,9 +107,11 @@ def test_restart_policies(supervised, bundle):
 
 def test_stop_wants_first_and_kills_then_and_no_policy_undoes_it(supervised, bundle):
     supervised.begin()
-    polite = bundle().sh("trap 'exit 4' TERM; while :; do sleep 0.05; done")
-    deaf = bundle().sh("trap '' TERM; while :; do sleep 0.05; done")
+    polite = bundle().sh("trap 'exit 4' TERM; echo ready; while :; do sleep 0.05; done")
+    deaf = bundle().sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     supervised.up(polite, deaf, flags=("--restart", "always")).ok()
+    for box in (polite, deaf):
+        host.eventually(lambda b=box: supervised.log(b) == "ready\n", what="its trap")
     supervised.runtime.call("stop", "--time", "1", polite.id, deaf.id).ok()
     supervised.wait(polite, deaf).ok("4\n137\n")
     supervised.await_supervisor(supervised.kill_supervisor())

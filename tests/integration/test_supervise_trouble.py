@@ -205,6 +205,15 @@ def test_stuck_hooks_hold_up_only_their_containers(stage, cast):
     stage.unmoved(trouble)
 
 
+def test_a_restart_that_hangs_is_stopped_and_the_exit_before_stays_on_record(cast, work):
+    box = cast.bundle().sh("exit 4").hook("createRuntime", f"test ! -e {work}/stuck || sleep 1000; : > {work}/stuck")
+    cast.up(box, flags=("--restart", "always")).ok()
+    host.eventually(lambda: cast.supervised.definition(box)["restarts"] == 1, what="a restart")
+    time.sleep(0.3)
+    cast.runtime.call("stop", box.id).ok()
+    cast.supervised.wait(box).ok("4\n")
+
+
 def test_a_hook_with_a_timeout_fails_its_container(stage, cast):
     box = cast.bundle("true").hook("createRuntime", "sleep 1000 & sleep 1000", timeout=1)
     stage.unmoved(lambda: cast.up(box).fails("createRuntime", "timeout of 1").one_line())
