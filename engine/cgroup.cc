@@ -265,6 +265,11 @@ Result<sys::Fd> Cgroup::unified_dir(const std::vector<SubCgroup>& subs) const {
   return open_sub(*tree, subs, nullptr, O_PATH | O_DIRECTORY);
 }
 
+bool Cgroup::unified_is_fresh() const {
+  const Dir* const tree = unified();
+  return tree != nullptr && tree->fresh;
+}
+
 Result<std::vector<pid_t>> Cgroup::pids_recursive() const {
   if (dirs_.empty()) return std::vector<pid_t>();  // creation was refused
   return sys::cgroup_pids(process_dir().path);

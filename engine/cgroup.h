@@ -127,6 +127,10 @@ class Cgroup {
   /// The cgroup2 directory for CLONE_INTO_CGROUP (O_PATH), on v2 and on hybrid hosts. Invalid on v1.
   Result<sys::Fd> unified_dir(const std::vector<SubCgroup>& subs = {}) const;
 
+  /// The cgroup2 directory was made by begin(). One that was there before may have seen a cgroup.kill, and what is
+  /// cloned into such a one dies at once (Linux 6.18): it has to be joined by a write.
+  bool unified_is_fresh() const;
+
   /// CG-07, v2: gives the directory and the delegatable files to `uid` (a host uid).
   Result<> delegate(uid_t uid) const;
 

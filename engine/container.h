@@ -34,6 +34,7 @@ struct ContainerRecord {
   std::map<std::string, std::string> namespace_paths;             ///< "NEWNET" -> /proc/PID/ns/net (SD-03)
   bool private_pid_ns = true;         ///< false: killing init does not end the others (KD-05)
   bool notify_socket = false;         ///< NOTIFY_SOCKET was set at create: `start` forwards (EN-05)
+  bool cgroup_reused = false;         ///< the cgroup2 directory was there before: nothing is cloned into it
   bool create_runtime_begun = false;  ///< hooks ran: poststop must run on delete (HK-12)
   std::string supervisor_socket;      ///< of the supervisor that owns it; empty: nobody does
   std::string state_dir;              ///< where that supervisor keeps its definition

@@ -275,9 +275,11 @@ Result<LaunchRequest> Creation::plan() {
   fill_cgroup_context(cgroup_host_, cgroup_paths_, context);
   if (cgroup_paths_.mode != CgroupMode::kV1) {
     GANTRY_LET(cgroup_dir_, cgroup_->unified_dir());
+    record_.cgroup_reused = !cgroup_->unified_is_fresh();
   }
   context.join_early = joins_early();
   if (!context.join_early) context.slots.cgroup_dir = slots.add(cgroup_dir_.get());
+  context.cgroup_by_write = record_.cgroup_reused && context.slots.cgroup_dir != init::kNoSlot;
   GANTRY_TRY(slots.add_inherited(env_, request_.options.preserve_fds, true, context));
   if (record_.notify_socket) {
     context.extra_env.emplace_back(kNotifyEnv);
@@ -294,7 +296,7 @@ Result<LaunchRequest> Creation::plan() {
   if (request_.supervised) request.stdio = request_.supervised->stdio;
   GANTRY_LET(request.plan, build_container_plan(spec, context));
   request.slots = slots.fds();
-  if (context.join_early) request.cgroup = cgroup_dir_.get();
+  if (context.join_early && !record_.cgroup_reused) request.cgroup = cgroup_dir_.get();
   return request;
 }
 

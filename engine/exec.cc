@@ -138,7 +138,7 @@ Result<LaunchRequest> Execution::plan() {
   LaunchRequest request;
   GANTRY_LET(request.plan, build_exec_plan(spec_, process_, context));
   request.slots = slots_.fds();
-  request.cgroup = cgroup_dir_.get();
+  if (!container_->record.cgroup_reused) request.cgroup = cgroup_dir_.get();
   return request;
 }
 

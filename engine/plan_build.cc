@@ -26,6 +26,7 @@ void add_cgroup_entry(PlanWriter& writer, const PlanContext& context) {
   }
   // v2, and the cgroup2 tree of a hybrid host.
   writer.header().cgroup_slot = context.slots.cgroup_dir;
+  if (context.cgroup_by_write) writer.header().flags |= init::kHeaderCgroupByWrite;
   writer.step(init::Op::kResetAffinity, "cgroup");
 }
 

@@ -57,7 +57,8 @@ struct PlanContext {
   bool setgroups_denied = false;    ///< the user namespace forbids setgroups(2)
 
   PlanCgroups cgroup_mode = PlanCgroups::kNone;
-  bool join_early = false;  ///< the launcher joins, before the clone (kHeaderJoinEarly)
+  bool cgroup_by_write = false;  ///< slots.cgroup_dir is not to be cloned into (kHeaderCgroupByWrite)
+  bool join_early = false;       ///< the launcher joins, before the clone (kHeaderJoinEarly)
   std::vector<V1Hierarchy> v1;
   /// The container's cgroup as a directory of the host, bound where cgroup2 cannot be mounted (MT-16).
   std::string v2_container_path;

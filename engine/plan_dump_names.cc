@@ -98,8 +98,11 @@ constexpr BitName kMountFlags[] = {
 };
 
 constexpr BitName kHeaderFlags[] = {
-    {init::kHeaderNoClone, "no clone"},           {init::kHeaderOomScore, "oom score"},
-    {init::kHeaderKeepDumpable, "keep dumpable"}, {init::kHeaderJoinEarly, "join early"},
+    {init::kHeaderNoClone, "no clone"},
+    {init::kHeaderOomScore, "oom score"},
+    {init::kHeaderKeepDumpable, "keep dumpable"},
+    {init::kHeaderJoinEarly, "join early"},
+    {init::kHeaderCgroupByWrite, "cgroup by write"},
     {init::kHeaderTargetRoot, "target's root"},
 };
 

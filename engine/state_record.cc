@@ -21,6 +21,7 @@ void write_record(json::Writer& out, const ContainerRecord& record) {
   out.member("private_pid_ns", record.private_pid_ns);
   out.member("notify_socket", record.notify_socket);
   out.member("create_runtime_begun", record.create_runtime_begun);
+  out.member("cgroup_reused", record.cgroup_reused);
   if (!record.supervisor_socket.empty()) {
     out.member("supervisor_socket", record.supervisor_socket);
     out.member("state_dir", record.state_dir);
@@ -85,6 +86,7 @@ constexpr json::Field<ContainerRecord> kFields[] = {
     {"private_pid_ns", json::into<&ContainerRecord::private_pid_ns>},
     {"notify_socket", json::into<&ContainerRecord::notify_socket>},
     {"create_runtime_begun", json::into<&ContainerRecord::create_runtime_begun>},
+    {"cgroup_reused", json::into<&ContainerRecord::cgroup_reused>},
     {"supervisor_socket", json::into<&ContainerRecord::supervisor_socket>},
     {"state_dir", json::into<&ContainerRecord::state_dir>},
     {"supervised_run", json::into<&ContainerRecord::supervised_run>},

@@ -169,16 +169,20 @@ long clone_init(Launch& launch, int* pidfd) {
   CloneArgs args = {};
   args.flags = header.clone_flags | kCloneParent | kClonePidfd | kCloneClearSighand;
   args.pidfd = reinterpret_cast<uint64_t>(pidfd);
-  if (header.cgroup_slot != kNoSlot) {
-    args.flags |= kCloneIntoCgroup;
-    args.cgroup = static_cast<uint64_t>(kFirstSlot + header.cgroup_slot);
-  }
-  long pid = clone_process(args);
-  if (is_hidden(pid) && (args.flags & kCloneIntoCgroup) != 0) {
+  const auto enter_later = [&launch, &args] {
     // The namespace is rooted where the process is when it is made, so that waits too.
     launch.enters_cgroup = true;
     launch.unshares = args.flags & kCloneNewCgroup;
     args.flags &= ~(kCloneIntoCgroup | kCloneNewCgroup);
+  };
+  if (header.cgroup_slot != kNoSlot) {
+    args.flags |= kCloneIntoCgroup;
+    args.cgroup = static_cast<uint64_t>(kFirstSlot + header.cgroup_slot);
+    if ((header.flags & kHeaderCgroupByWrite) != 0) enter_later();
+  }
+  long pid = clone_process(args);
+  if (is_hidden(pid) && (args.flags & kCloneIntoCgroup) != 0) {
+    enter_later();
     pid = clone_process(args);
   }
   return must(launch.ctx, pid, "clone3");

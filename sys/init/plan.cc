@@ -210,7 +210,8 @@ const char* check_header(const Header& header, size_t size) {
   if (header.version != kPlanVersion) return "plan: another version";
   if (header.size != size) return "plan: another size than it says";
   if (header.kind < Kind::kContainer || header.kind > Kind::kHook) return "plan: unknown kind";
-  if (header.flags > (kHeaderNoClone | kHeaderOomScore | kHeaderKeepDumpable | kHeaderJoinEarly | kHeaderTargetRoot))
+  if (header.flags > (kHeaderNoClone | kHeaderOomScore | kHeaderKeepDumpable | kHeaderJoinEarly | kHeaderTargetRoot |
+                      kHeaderCgroupByWrite))
     return "plan: unknown flags";
   if ((header.clone_flags & ~kNamespaceFlags) != 0 || (header.target_flags & ~kNamespaceFlags) != 0)
     return "plan: clone flags that are not namespaces";

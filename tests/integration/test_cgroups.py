@@ -37,6 +37,24 @@ def test_cg01_hybrid_joins_the_unified_tree(runtime, bundle):
     assert memberships(pid)[""] == b.linux["cgroupsPath"]
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["own_pid_namespace", "shared_pid_namespace"])
+def test_a_cgroup_in_which_everything_was_once_killed_can_be_used_again(runtime, bundle, shared):
+    """The kernel counts kills of a cgroup, and kills what is cloned into one with another count than the parent's."""
+    box = bundle()
+    if shared:
+        box.without_namespace("pid").without_mount("/proc", "/sys/fs/cgroup")
+        box.linux["maskedPaths"], box.linux["readonlyPaths"] = [], []
+    path = f"/sys/fs/cgroup/unified{box.linux['cgroupsPath']}"
+    if not os.path.isdir("/sys/fs/cgroup/unified"):
+        pytest.skip("no cgroup2 tree beside v1")
+    os.makedirs(path)
+    with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
+        file.write("1")
+    runtime.idle(box)
+    runtime.exec(box, ["true"]).ok()
+    runtime.stop(box)
+
+
 def test_cg02_dots_are_cleaned_and_stay_below_the_root(runtime, bundle):
     b = bundle()
     b.linux["cgroupsPath"] = f"/{host.CGROUP_PARENT}/x/../{b.id}"
