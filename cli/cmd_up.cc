@@ -82,9 +82,10 @@ class UpJobs final : public Jobs {
     up.id = wishes_[index].id;
     up.bundle = wishes_[index].source->path;
     up.rootfs = wishes_[index].source->rootfs;
-    // One cgroup cannot serve them all: each gets one of its own below the one that the config names.
+    // One cgroup cannot serve them all: each gets one of its own beside the one that the config names.
     const std::string& cgroup = wishes_[index].source->cgroups_path;
-    if (wishes_[index].copy && !cgroup.empty()) up.cgroups_path = cat(cgroup, "/", up.id);
+    const size_t parent = cgroup.rfind('/') + 1;  // 0 without a slash
+    if (wishes_[index].copy && !cgroup.empty()) up.cgroups_path = cgroup.substr(0, parent) + up.id;
     std::vector<int> fds{wishes_[index].source->config.get()};
     const Patience patience{0, Patience().again_ms};
     api::Call call = std::move(up);

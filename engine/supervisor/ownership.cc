@@ -49,10 +49,6 @@ io::Task<Result<>> mark(Env& env, std::string state_dir, std::string id) {
   co_return mark_stopped_by_user(state_dir, id);
 }
 
-bool means_the_end(int signo, const ContainerRecord& record) {
-  return signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGQUIT || signo == stop_signal(record);
-}
-
 bool is_defined(const std::string& state_dir, const std::string& id) {
   return ::access(cat(state_dir, "/", id, "/definition.json").c_str(), F_OK) == 0;
 }

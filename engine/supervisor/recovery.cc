@@ -138,9 +138,11 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   GANTRY_CO_LET(Suspects suspects, take_over_suspects(found));
   GANTRY_CO_LET(DefinitionStore definitions, DefinitionStore::open(options.state_dir));
   GANTRY_CO_TRY(co_await own_definitions(loop, definitions));
-  // Whoever sends SIGKILL is outside of all containers.
+  // Whoever sends SIGKILL is outside of all containers, and whoever ends for a successor has not crashed.
   std::vector<uint32_t> guilty;
-  if (table.head().crashes != 0 && table.head().last_signal != SIGKILL) {
+  const init::KeeperTable& head = table.head();
+  const bool orderly = head.last_signal == 0 && head.last_code == kExitForSuccessor;
+  if (head.crashes != 0 && head.last_signal != SIGKILL && !orderly) {
     guilty = suspects.after_crash(monotonic_ns());
   } else {
     suspects.after_kill();

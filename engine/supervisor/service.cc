@@ -2,14 +2,13 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include <csignal>
-
 #include "engine/bundle.h"
 #include "engine/clock.h"
 #include "engine/load.h"
 #include "engine/log.h"
 #include "engine/spec_parse.h"
 #include "engine/supervisor/parts.h"
+#include "engine/supervisor/stop_signal.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -22,11 +21,6 @@ uint32_t random_key() {
   while (key == 0)
     if (::getrandom(&key, sizeof key, 0) != sizeof key) key = static_cast<uint32_t>(monotonic_ns());
   return key;
-}
-
-/// A signal that a person sends to have the container end: its policy must not undo that.
-bool means_stop(int signo) {
-  return signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGQUIT;
 }
 
 Error unknown_container() {
@@ -176,7 +170,12 @@ io::Task<Result<>> Supervisor::remove(api::Remove call) {
 
 io::Task<Result<>> Supervisor::signal(api::Signal call) {
   GANTRY_CO_LET(const std::shared_ptr<Supervised> container, find(call.id));
-  if (means_stop(call.signo)) GANTRY_CO_TRY(container->mark_stopped());
+  bool for_good = false;
+  {  // what is loaded may hold the container's lock
+    const Result<Loaded> loaded = load_container(parts_->env, call.id);
+    for_good = loaded && means_the_end(call.signo, loaded->record);
+  }
+  if (for_good) GANTRY_CO_TRY(container->mark_stopped());
   Result<> sent = co_await kill(parts_->env, std::move(call.id), call.signo, call.all);
   co_return sent;
 }

@@ -43,4 +43,8 @@ int stop_signal(const ContainerRecord& record) {
   return signo && *signo > 0 && *signo <= SIGRTMAX ? *signo : SIGTERM;
 }
 
+bool means_the_end(int signo, const ContainerRecord& record) {
+  return signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGQUIT || signo == stop_signal(record);
+}
+
 }  // namespace gantry

@@ -9,4 +9,8 @@ namespace gantry {
 /// there is none or it cannot be read.
 int stop_signal(const ContainerRecord& record);
 
+/// Whether somebody who sends this signal wants the container to end, so that no restart policy may undo it: KILL,
+/// TERM, INT, QUIT and its own stop signal.
+bool means_the_end(int signo, const ContainerRecord& record);
+
 }  // namespace gantry

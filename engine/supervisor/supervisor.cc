@@ -19,8 +19,6 @@ namespace gantry {
 namespace {
 
 constexpr unsigned kExitGraceSeconds = 10;
-/// The keeper starts another supervisor when one ends without having said goodbye.
-constexpr int kExitForSuccessor = 75;
 
 }  // namespace
 

@@ -30,6 +30,9 @@ io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& defini
 /// tries again.
 Result<int> run_supervisor(SupervisorOptions options);
 
+/// The status with which a supervisor ends for another one: the keeper starts it, as it does after a crash.
+inline constexpr int kExitForSuccessor = 75;
+
 /// The read-only mapping of the keeper's table.
 class KeeperView {
  public:

@@ -44,7 +44,7 @@ enum HeaderFlags : uint32_t {
   kHeaderTargetRoot = 1u << 4,  ///< the launcher also takes the target's root, which no namespace gives (a chroot)
   kHeaderCgroupByWrite = 1u << 5,  ///< init writes itself into cgroup_slot: one that ever saw a cgroup.kill kills what
                                    ///< is cloned into it (Linux 6.18 compares the kill counts of two cgroups)
-  kHeaderKeepDumpable = 1u << 2,  ///< a new user namespace: stay dumpable until the maps are written (design §3)
+  kHeaderKeepDumpable = 1u << 2,   ///< a new user namespace: stay dumpable until the maps are written (design §3)
 };
 
 /// One namespace to join by path, opened by the launcher. `clone_flag` is passed to setns(2), so that a file of the

@@ -25,7 +25,7 @@ def test_a_follower_sees_every_line_across_supervisors_and_ends_by_itself(superv
 def test_up_of_many_while_supervisors_die(supervised, bundle):
     supervised.begin()
     box = bundle().sh("sleep 60")
-    box.config["linux"]["cgroupsPath"] = f"/{host.CGROUP_PARENT}"  # below which each copy gets its own
+    box.config["linux"]["cgroupsPath"] = f"/{host.CGROUP_PARENT}/many"  # each copy gets one of its own beside it
     box.write()
     names = [f"many-{i}" for i in range(1, 31)]
     for name in names:

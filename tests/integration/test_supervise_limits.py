@@ -22,7 +22,7 @@ def only_ours(peer):
 
 @pytest.fixture(autouse=True)
 def no_cgroups_of_many(runtime):
-    """`up --count` puts all copies below the cgroup that the config names, and leaves that one to its maker."""
+    """No cgroup of a copy stays, whatever a test has come to."""
     yield
     runtime.cleanup()
     host.purge_cgroups()
