@@ -86,6 +86,13 @@ Result<> remove_files(const sys::Fd& dir, bool keep_log, bool& kept) {
 
 }  // namespace
 
+bool Definition::restart_due() const {
+  if (stopped_by_user || quarantined) return false;
+  if (restart.when == api::Restart::kAlways) return true;
+  if (restart.when == api::Restart::kNo || (exit.known && exit.shell() == 0)) return false;
+  return restart.max_retries == 0 || restarts < restart.max_retries;
+}
+
 std::string encode_definition(const Definition& definition, std::string_view boot_id) {
   json::Writer out;
   out.begin_object();

@@ -30,10 +30,12 @@ struct Definition {
   api::Exit exit;
   uint64_t restarts = 0;   ///< by policy, since `up`
   uint32_t failures = 0;   ///< ends in a row that came early, for the back-off
-  int64_t started_ns = 0;  ///< CLOCK_REALTIME of the last start
+  int64_t started_ns = 0;  ///< CLOCK_MONOTONIC of the last start
   bool stopped_by_user = false;
   bool quarantined = false;  ///< its operations killed the supervisor three times in ten seconds
 
+  /// Whether the policy wants another run after one that ended with `exit`.
+  bool restart_due() const;
   /// Nothing is running and nothing is due.
   bool ended() const { return last_run == run; }
   /// The keeper's word for the run in progress.

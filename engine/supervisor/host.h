@@ -22,6 +22,9 @@ enum class HeldKind : uint32_t {
   kContainer = 3,  ///< fds: stdout or the terminal, stderr, init's pidfd; owner: Definition::owner()
 };
 
+/// The status with which a supervisor ends for another one: the keeper starts it, as it does after a crash.
+inline constexpr int kExitForSuccessor = 75;
+
 /// The slots of a supervisor's own things are known to the keeper (sys/init/keeper.h); containers have those behind.
 using init::kFirstRunSlot;
 using init::kListenerSlot;

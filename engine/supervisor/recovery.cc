@@ -100,11 +100,8 @@ void end_with_boot(Definition& definition) {
   definition.last_run = definition.run;
   definition.exit = api::Exit();
   definition.failures = 0;
-  const bool due =
-      definition.restart.when != api::Restart::kNo && !definition.stopped_by_user && !definition.quarantined;
-  if (!due) return;
-  ++definition.run;
-  ++definition.restarts;
+  // A boot is no failure of the container and uses up none of its retries.
+  if (definition.restart_due()) ++definition.run;
 }
 
 /// The one that the keeper has, or a new one.
@@ -259,6 +256,7 @@ io::Task<Result<>> Supervisor::find_unheld(const Definition& definition, std::op
   hold.slot = run.slot;
   hold.kind = static_cast<uint32_t>(HeldKind::kContainer);
   hold.owner = definition.owner();
+  hold.pid = run.pid;  // no child of the keeper, which says so in the slot
   hold.fds[init::kHeldPidfd] = run.pidfd.get();
   if (run.pidfd) GANTRY_CO_TRY(co_await parts.keeper.hold(hold));
   kept = std::move(run);
@@ -269,16 +267,19 @@ io::Task<Result<>> Supervisor::find_unheld(const Definition& definition, std::op
 /// lives is nobody's to kill, and stays held.
 io::Task<> Supervisor::drop_strangers() {
   Parts& parts = *parts_;
-  for (auto& [key, run] : parts.held) {
-    if (!parts.all_known) break;  // it may be that of a definition which could not be read
+  if (!parts.all_known) co_return;  // it may be that of a definition which could not be read
+  for (auto held = parts.held.begin(); held != parts.held.end();) {
+    const HeldRun& run = held->second;
     if (!run.exit) {
       log_error(cat("pid ", run.pid, " is a container without a definition in ", parts.definitions.path(),
                     ": it goes on, and nobody supervises it"));
+      ++held;
       continue;
     }
     const Result<> released = co_await parts.keeper.release(run.slot);
     if (!released) log_warning(released.error().text);
     parts.slots.give_back(run.slot);
+    held = parts.held.erase(held);
   }
 }
 

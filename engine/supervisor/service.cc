@@ -2,6 +2,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "engine/bundle.h"
 #include "engine/clock.h"
 #include "engine/load.h"
@@ -111,7 +113,7 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   definition.log = std::move(call.log);
   definition.restart = call.restart;
   definition.created = utc_text(realtime_ns());
-  definition.key = random_key();
+  definition.key = unused_key();
   GANTRY_CO_LET(std::unique_ptr<Supervised> made, Supervised::make(parts_->host, definition));
   const std::shared_ptr<Supervised> container(std::move(made));
   GANTRY_CO_TRY(parts_->definitions.create(definition, config));
@@ -123,8 +125,19 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   Result<pid_t> pid = co_await container->first_start();
   if (pid) co_return api::UpReply{call.id, *pid};
   if (io::is_cancelled(pid.error())) co_return forward(std::move(pid));
-  forget(container, false);
+  forget(container, container->found_log());
   co_return forward(std::move(pid));
+}
+
+/// A container's key names its runs to the keeper.
+uint32_t Supervisor::unused_key() const {
+  const auto is_used = [this](uint32_t key) {
+    return parts_->held.contains(key) ||
+           std::ranges::any_of(containers_, [key](const auto& entry) { return entry.second->definition().key == key; });
+  };
+  uint32_t key = random_key();
+  while (is_used(key)) key = random_key();
+  return key;
 }
 
 /// Nothing is left of a container but, when asked, its log.
@@ -155,9 +168,43 @@ io::Task<Result<>> Supervisor::stop(api::Stop call) {
 
 io::Task<Result<>> Supervisor::remove(api::Remove call) {
   Result<std::shared_ptr<Supervised>> found = find(call.id);
-  if (!found && call.force) co_return Result<>();
+  if (!found && call.force) {
+    Result<> swept = co_await remove_unreadable(std::move(call));
+    co_return swept;
+  }
   if (!found) co_return forward(std::move(found));
   const std::shared_ptr<Supervised> container = std::move(*found);
+  const bool mine = co_await container->claim_removal();
+  if (!mine) co_return Result<>();
+  Result<> removed = co_await remove_claimed(container, call);
+  container->end_removal(removed.has_value());
+  co_return removed;
+}
+
+/// A definition that could not be read when this supervisor started. Its run is among those that nobody has claimed; if
+/// it lives, the container's own record tells which it is.
+io::Task<Result<>> Supervisor::remove_unreadable(api::Remove call) {
+  if (const std::string refusal = check_id(call.id); !refusal.empty()) co_return fail(refusal);
+  const Result<LoadedDefinition> loaded = parts_->definitions.load(call.id);
+  if (!loaded && loaded.error().sys_errno == ENOENT) co_return Result<>();
+  pid_t pid = 0;
+  {  // what is loaded may hold the container's lock
+    const Result<Loaded> container = load_container(parts_->env, call.id);
+    if (container && container->record.supervisor_socket == options_.socket) pid = container->record.pid;
+  }
+  if (pid != 0) GANTRY_CO_TRY(co_await gantry::remove(parts_->env, call.id, true));
+  for (auto held = parts_->held.begin(); held != parts_->held.end(); ++held) {
+    if (held->second.pid != pid) continue;
+    const uint32_t slot = held->second.slot;
+    parts_->held.erase(held);
+    GANTRY_CO_TRY(co_await parts_->keeper.release(slot));
+    parts_->slots.give_back(slot);
+    break;
+  }
+  co_return parts_->definitions.remove(call.id, call.keep_log);
+}
+
+io::Task<Result<>> Supervisor::remove_claimed(std::shared_ptr<Supervised> container, api::Remove call) {
   if (!container->has_ended() && !call.force) co_return fail("container is not stopped: stop it first, or use --force");
   if (!container->has_ended()) GANTRY_CO_TRY(co_await container->kill_now());
   if (!call.keep_log) container->drop_output();
@@ -175,7 +222,7 @@ io::Task<Result<>> Supervisor::signal(api::Signal call) {
     const Result<Loaded> loaded = load_container(parts_->env, call.id);
     for_good = loaded && means_the_end(call.signo, loaded->record);
   }
-  if (for_good) GANTRY_CO_TRY(container->mark_stopped());
+  if (for_good) container->mark_stopped();
   Result<> sent = co_await kill(parts_->env, std::move(call.id), call.signo, call.all);
   co_return sent;
 }

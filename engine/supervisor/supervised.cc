@@ -1,5 +1,7 @@
 #include "engine/supervisor/supervised.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <utility>
@@ -16,6 +18,7 @@ namespace gantry {
 namespace {
 
 constexpr int64_t kDeathLimitMs = 10'000;
+constexpr int64_t kRecordMs = 2'000;
 constexpr int64_t kDrainMs = 500;
 constexpr int64_t kSaveAgainMs = 1'000;
 /// A run that lived so long was no failure: the count of failures in a row, and with it the back-off, starts again.
@@ -40,7 +43,8 @@ Supervised::Supervised(SupervisorHost& host, Definition definition, LogOptions l
       idle_(host.env.loop),
       ended_(host.env.loop),
       settled_(host.env.loop),
-      nudge_(host.env.loop) {}
+      nudge_(host.env.loop),
+      removal_over_(host.env.loop) {}
 
 Supervised::~Supervised() = default;
 
@@ -52,6 +56,7 @@ Result<std::unique_ptr<Supervised>> Supervised::make(SupervisorHost& host, Defin
 
 io::Task<> Supervised::live(std::optional<HeldRun> kept, bool fresh) {
   bool again = kept.has_value() || !definition_.ended();
+  if (definition_.ended()) tell_end();  // what is left to do is only about its output
   while (again) {
     const Result<> ran = co_await one_run(kept, fresh, again);
     if (!ran && io::is_cancelled(ran.error())) co_return;
@@ -61,11 +66,15 @@ io::Task<> Supervised::live(std::optional<HeldRun> kept, bool fresh) {
     settled_.set();
     co_return;
   }
+  tell_end();
+  settled_.set();
+}
+
+void Supervised::tell_end() {
   begun_.set();
   running_.set();
   idle_.set();
   ended_.set();
-  settled_.set();
 }
 
 /// One run from its beginning, or from where a former supervisor left it, to its end on record. The error is that of a
@@ -98,8 +107,9 @@ io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh,
     running_.set();
     GANTRY_CO_LET(exit, co_await await_exit());
     running_.reset();
+    idle_.set();
     // Who is told of the end finds the last words in the log, unless the log takes nothing: the end is told then, too.
-    GANTRY_CO_TRY(co_await drain());
+    (void)co_await drain();
   } else {
     exit.at = utc_text(realtime_ns());
     if (fresh) {
@@ -115,26 +125,19 @@ io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh,
       co_return skipped;
     }
   }
-  GANTRY_CO_TRY(co_await finish_run(std::move(exit)));
+  const bool has_begun = begun.has_value();
+  GANTRY_CO_TRY(co_await finish_run(std::move(exit), has_begun));
   again = !definition_.ended();
   if (run_) GANTRY_CO_TRY(co_await bring_home());
   co_return begun;
 }
 
-bool Supervised::restart_due(const api::Exit& exit) const {
-  if (definition_.stopped_by_user || definition_.quarantined) return false;
-  const api::RestartPolicy& policy = definition_.restart;
-  if (policy.when == api::Restart::kAlways) return true;
-  if (policy.when == api::Restart::kNo || (exit.known && exit.shell() == 0)) return false;
-  return policy.max_retries == 0 || definition_.restarts < policy.max_retries;
-}
-
 /// The end goes on record, together with whether another run is due; only then the keeper may forget it.
-io::Task<Result<>> Supervised::finish_run(api::Exit exit) {
-  const bool healthy = realtime_ns() - definition_.started_ns >= kHealthyNs;
+io::Task<Result<>> Supervised::finish_run(api::Exit exit, bool begun) {
+  const bool healthy = begun && monotonic_ns() - definition_.started_ns >= kHealthyNs;
   definition_.failures = healthy ? 0 : definition_.failures + 1;
-  const bool again = restart_due(exit);
   definition_.exit = std::move(exit);
+  const bool again = definition_.restart_due();
   definition_.last_run = definition_.run;
   if (again) {
     ++definition_.run;
@@ -142,7 +145,6 @@ io::Task<Result<>> Supervised::finish_run(api::Exit exit) {
   }
   GANTRY_CO_TRY(co_await save());
   if (!again) ended_.set();
-  idle_.set();
   co_return Result<>();
 }
 
@@ -186,12 +188,24 @@ io::Task<Result<>> Supervised::skip_run() {
 void Supervised::start_streams() {
   run_->streams = std::make_unique<io::Scope>(host_.env.loop);
   const auto slot = static_cast<uint16_t>(run_->slot);
-  if (run_->out) run_->streams->spawn(copy_stream(host_.env.loop, host_.copier, {slot, 0}, run_->out.get(), log_));
-  if (run_->err) run_->streams->spawn(copy_stream(host_.env.loop, host_.copier, {slot, 1}, run_->err.get(), log_));
+  if (run_->out) run_->streams->spawn(copy(StreamId{slot, 0}, run_->out.get()));
+  if (run_->err) run_->streams->spawn(copy(StreamId{slot, 1}, run_->err.get()));
+}
+
+/// Nothing is lost by that: what is on its way into logs is in the journal, and everything else is on record.
+void Supervised::end_for_successor(const Error& why) const {
+  log_error(cat("the copier of output cannot go on, another supervisor will: ", why.text));
+  ::_exit(kExitForSuccessor);
+}
+
+/// An error is that of the one copier of all containers, which cannot go on.
+io::Task<> Supervised::copy(StreamId id, int source) {
+  const Result<> copied = co_await copy_stream(host_.env.loop, host_.copier, id, source, log_);
+  if (!copied && !io::is_cancelled(copied.error())) end_for_successor(copied.error());
 }
 
 /// Brings what the run has written until now into its log: false when the log does not take it soon.
-io::Task<Result<bool>> Supervised::drain() {
+io::Task<bool> Supervised::drain() {
   const auto slot = static_cast<uint16_t>(run_->slot);
   const int sources[] = {run_->out.get(), run_->err.get()};
   bool all = true;
@@ -199,17 +213,20 @@ io::Task<Result<bool>> Supervised::drain() {
     if (sources[stream] < 0) continue;
     const StreamId id{slot, stream};
     const io::Deadline deadline = io::Deadline::in_ms(kDrainMs);
-    GANTRY_CO_LET(const bool done,
-                  co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline));
-    all = all && done;
+    const Result<bool> done = co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline);
+    if (!done && !io::is_cancelled(done.error())) end_for_successor(done.error());
+    all = all && done && *done;
   }
   co_return all;
 }
 
 /// All that the run has written goes into the log; then nothing is left of the run but its record.
 io::Task<Result<>> Supervised::bring_home() {
-  for (bool done = false; !done && !output_dropped_;) {
-    GANTRY_CO_LET(done, co_await drain());
+  for (bool home = output_dropped_; !home;) {
+    home = co_await drain();
+    home = home || output_dropped_;
+    const io::Wake wake = co_await io::checkpoint(host_.env.loop);
+    if (!home && wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
   }
   (void)co_await run_->streams->cancel_and_join();
   Result<> released = co_await release_run();
@@ -238,6 +255,23 @@ io::Task<Result<>> Supervised::wait_settled() {
   co_return Result<>();
 }
 
+io::Task<bool> Supervised::claim_removal() {
+  const io::Deadline never = io::Deadline::never();
+  while (being_removed_) {
+    removal_over_.reset();
+    const io::Wake wake = co_await removal_over_.wait(never);
+    if (wake == io::Wake::kCancelled) co_return false;
+  }
+  being_removed_ = !removed_;
+  co_return being_removed_;
+}
+
+void Supervised::end_removal(bool gone) {
+  being_removed_ = false;
+  removed_ = removed_ || gone;
+  removal_over_.set();
+}
+
 io::Task<Result<>> Supervised::await_running() {
   const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
   const io::Wake wake = co_await running_.wait(limit);
@@ -252,26 +286,23 @@ io::Task<Result<>> Supervised::make_durable() {
   co_return flushed;
 }
 
-Result<> Supervised::mark_stopped() {
-  if (definition_.stopped_by_user) {
-    nudge_.set();
-    return {};
-  }
-  definition_.stopped_by_user = true;
-  Result<> saved = host_.definitions.save(definition_);
-  if (!saved) {
-    definition_.stopped_by_user = false;
-    return forward(std::move(saved));
-  }
+/// A full disk does not keep a container from being stopped: what cannot be noted now is noted together with the end.
+bool Supervised::mark_stopped() {
+  const bool marked = std::exchange(definition_.stopped_by_user, true);
   nudge_.set();
-  return {};
+  if (marked) return true;
+  const Result<> saved = host_.definitions.save(definition_);
+  if (!saved) log_warning(cat("container ", definition_.id, ": its definition cannot be saved: ", saved.error().text));
+  return saved.has_value();
 }
 
 io::Task<Result<>> Supervised::stop(unsigned grace_seconds) {
-  GANTRY_CO_TRY(mark_stopped());
-  GANTRY_CO_TRY(co_await make_durable());
-  Result<> ended = co_await end_run(grace_seconds);
-  co_return ended;
+  if (mark_stopped()) (void)co_await make_durable();
+  GANTRY_CO_TRY(co_await end_run(grace_seconds));
+  const io::Deadline soon = io::Deadline::in_ms(kRecordMs);
+  const io::Wake wake = co_await ended_.wait(soon);
+  if (wake == io::Wake::kReady) co_return Result<>();
+  co_return fail(cat("it has ended, but ", host_.definitions.path(), " takes no record of that yet"));
 }
 
 io::Task<Result<>> Supervised::stop_for_exit(unsigned grace_seconds) {
@@ -282,11 +313,7 @@ io::Task<Result<>> Supervised::stop_for_exit(unsigned grace_seconds) {
 
 io::Task<Result<>> Supervised::kill_now() {
   // What is about to be removed must go even when a full disk takes no record of it.
-  const Result<> marked = mark_stopped();
-  if (!marked) log_warning(cat("container ", definition_.id, ": ", marked.error().text));
-  unrecorded_ = !marked;
-  definition_.stopped_by_user = true;
-  nudge_.set();
+  unrecorded_ = !mark_stopped();
   Result<> ended = co_await end_run_now();
   co_return ended;
 }

@@ -43,8 +43,15 @@ class Supervised final : CreateGuard {
   pid_t pid() const { return run_ ? run_->pid : 0; }
   LogFile& log() { return log_; }
   const LogFile& log() const { return log_; }
-  /// Another supervisor has tried to run this three times and has not lived to tell.
-  void quarantine() { definition_.quarantined = true; }
+  /// It was just defined and could not be started at all: nothing of it is to stay.
+  bool is_stillborn() const { return first_error_.has_value(); }
+  /// Its log was there before it: whoever gives up on its start leaves the log alone.
+  bool found_log() const { return found_log_; }
+
+  /// One caller at a time may remove it: waits for another one who is at it. False when it is gone then.
+  io::Task<bool> claim_removal();
+  /// The removal is over; `gone`: and there is nothing left to remove.
+  void end_removal(bool gone);
 
   /// Runs until nothing is due any more. `kept`: what the keeper holds for it after a restart of the supervisor;
   /// `fresh`: it was just defined, and if it cannot be started at all, that is the error of first_start(). Cancelled:
@@ -63,7 +70,8 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> make_durable();
 
   /// Nothing is to be started again. Ends a back-off.
-  Result<> mark_stopped();
+  /// False when that cannot be put on record now; it counts all the same.
+  bool mark_stopped();
   /// mark_stopped(), the stop signal, and SIGKILL when it has not ended after `grace_seconds`.
   io::Task<Result<>> stop(unsigned grace_seconds);
   /// Ends the run because the supervisor ends: what the policy wants is left to the next one.
@@ -102,12 +110,14 @@ class Supervised final : CreateGuard {
   bool was_started() const;
   io::Task<Result<api::Exit>> await_exit();
   // supervised.cc
-  io::Task<Result<>> finish_run(api::Exit exit);
-  io::Task<Result<bool>> drain();
+  io::Task<Result<>> finish_run(api::Exit exit, bool begun);
+  void tell_end();
+  io::Task<bool> drain();
+  io::Task<> copy(StreamId id, int source);
+  [[noreturn]] void end_for_successor(const Error& why) const;
   io::Task<Result<>> bring_home();
   io::Task<Result<>> back_off();
   io::Task<Result<>> skip_run();
-  bool restart_due(const api::Exit& exit) const;
   void start_streams();
   io::Task<Result<>> save();
   io::Task<Result<>> await_running();
@@ -126,7 +136,10 @@ class Supervised final : CreateGuard {
   io::Event ended_;    ///< nothing is due any more
   io::Event settled_;  ///< live() is over
   io::Event nudge_;    ///< somebody wants a back-off, or a start that hangs, to end
+  io::Event removal_over_;
   std::optional<Error> first_error_;
+  bool found_log_ = false, log_prepared_ = false;
+  bool being_removed_ = false, removed_ = false;
   bool output_dropped_ = false;
   bool unrecorded_ = false;  ///< it is being removed, and its definition cannot be written
 };

@@ -49,6 +49,9 @@ io::Task<Result<>> Supervised::resume_run(HeldRun kept) {
   if (was_started()) co_return Result<>();
   io::Task<> undo = abandon_run();
   co_await io::shield(std::move(undo));
+  // It may have been stopped meanwhile, or put in quarantine for what it does to supervisors.
+  GANTRY_CO_TRY(co_await back_off());
+  if (definition_.ended()) co_return Result<>();
   Result<> begun = co_await begin_run();
   co_return begun;
 }

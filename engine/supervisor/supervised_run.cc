@@ -97,6 +97,8 @@ io::Task<> Supervised::lend_place(io::Semaphore::Permit& permit) {
 }
 
 Result<> Supervised::prepare_log() {
+  if (!std::exchange(log_prepared_, true))
+    found_log_ = ::faccessat(AT_FDCWD, log_.path().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
   const bool own_path = log_.path() != default_log_path();
   auto reached = own_path ? sys::check_answers(log_.path()) : Result<>();
   if (!reached)
@@ -165,7 +167,7 @@ io::Task<Result<>> Supervised::create(std::string config) {
   request.options.id = definition_.id;
   request.options.bundle = definition_.bundle;
   request.guard = this;
-  definition_.started_ns = realtime_ns();
+  definition_.started_ns = monotonic_ns();
   GANTRY_CO_LET(Created created, co_await create_container(host_.env, std::move(request)));
   ends = InitEnds();
   console_.reset();
@@ -226,8 +228,8 @@ io::Task<Result<>> Supervised::release_run() {
   const uint32_t slot = run_->slot;
   run_.reset();
   log_.release();
-  host_.copier.close_slot(slot);
   Result<> released = co_await host_.keeper.release(slot);
+  host_.copier.close_slot(slot);
   // Without a keeper its slot is not passed on to the next one.
   if (host_.keeper.gone().is_set()) released = Result<>();
   host_.slots.give_back(slot);

@@ -68,6 +68,8 @@ Supervisor::~Supervisor() = default;
 
 io::Task<Result<>> Supervisor::live(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh) {
   co_await container->live(std::move(kept), fresh);
+  // Whether or not the client who asked for it is still there to hear of it.
+  if (container->is_stillborn()) forget(container, container->found_log());
   co_return Result<>();
 }
 

@@ -30,9 +30,6 @@ io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& defini
 /// tries again.
 Result<int> run_supervisor(SupervisorOptions options);
 
-/// The status with which a supervisor ends for another one: the keeper starts it, as it does after a crash.
-inline constexpr int kExitForSuccessor = 75;
-
 /// The read-only mapping of the keeper's table.
 class KeeperView {
  public:
@@ -85,6 +82,9 @@ class Supervisor final : public Service {
   io::Task<Result<api::Reply>> wait(api::Wait call);
   io::Task<Result<>> stop(api::Stop call);
   io::Task<Result<>> remove(api::Remove call);
+  io::Task<Result<>> remove_claimed(std::shared_ptr<Supervised> container, api::Remove call);
+  io::Task<Result<>> remove_unreadable(api::Remove call);
+  uint32_t unused_key() const;
   io::Task<Result<>> signal(api::Signal call);
   void forget(const std::shared_ptr<Supervised>& container, bool keep_log);
   api::ListReply list() const;

@@ -151,6 +151,8 @@ def test_keeper_and_supervisor_killed_together_the_next_ones_take_over(supervise
     supervised.process.wait()
     supervised.begin()
     assert [supervised.runtime.state(b)["pid"] for b in (box, again)] == pids
+    supervised.await_supervisor(supervised.kill_supervisor())
+    assert [supervised.runtime.state(b)["pid"] for b in (box, again)] == pids
     supervised.runtime.call("stop", "--time", "0", box.id, again.id).ok()
 
 
@@ -200,8 +202,9 @@ def test_after_a_reboot_what_should_run_is_started(supervised, bundle):
     host.eventually(lambda: supervised.runtime.status(wanted) == "running", what="what is always to run")
     ended = supervised.wait(plain, stopped)
     assert (ended.code, ended.out) == (1, "unknown\n137\n"), ended
-    assert supervised.definition(wanted)["restarts"] == 1
-    assert supervised.definition(plain)["restarts"] == 0
+    assert supervised.definition(wanted)["run"] == 2
+    assert supervised.definition(wanted)["restarts"] == 0, "a boot is no failure"
+    assert supervised.definition(plain)["run"] == 1
 
 
 def test_two_supervisors_with_one_state_directory(supervised, runtime, work, bundle):
@@ -219,6 +222,52 @@ def test_two_supervisors_with_one_state_directory(supervised, runtime, work, bun
         second.kill()
         second.wait()
     assert runtime.status(box) == "running"
+
+
+def test_a_failed_up_leaves_a_log_alone_that_was_there(supervised, bundle):
+    supervised.begin()
+    precious = f"{supervised.work}/precious"
+    with open(precious, "w", encoding="ascii") as file:
+        file.write("precious\n")
+    box = bundle().args("/nonexistent")
+    supervised.up(box, flags=("--log", f"cri,path={precious}")).fails(box.id, "/nonexistent")
+    assert host.read(precious) == "precious\n"
+    assert not os.path.exists(f"{supervised.state_dir}/{box.id}")
+
+
+def test_a_damaged_definition_can_be_removed(supervised, bundle):
+    supervised.begin()
+    ended, living = bundle().sh("true"), bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(ended, living).ok()
+    supervised.wait(ended).ok("0\n")
+    pid = supervised.runtime.state(living)["pid"]
+    for box in (ended, living):
+        with open(f"{supervised.state_dir}/{box.id}/definition.json", "a", encoding="ascii") as file:
+            file.write("x")
+    supervised.await_supervisor(supervised.kill_supervisor())
+    assert supervised.runtime.state(living)["pid"] == pid
+    supervised.rm("--force", ended, living).ok()
+    assert not os.path.exists(f"/proc/{pid}")
+    supervised.up(ended, living).ok()
+
+
+def test_a_reload_with_output_that_no_log_takes(supervised, bundle):
+    supervised.begin()
+    small = f"{supervised.work}/small"
+    os.mkdir(small)
+    host.mount("gantry-test", small, "tmpfs", data="size=64k")
+    try:
+        box = bundle().sh("yes 01234567890123456789 | head -c 300000")
+        supervised.up(box, flags=("--log", f"cri,path={small}/log")).ok()
+        host.eventually(lambda: os.statvfs(small).f_bavail == 0, what="a full log")
+        supervised.runtime.call("kill", box.id, "KILL").ok()
+        supervised.wait(box).ok("137\n")
+        former = supervised.supervisor()
+        os.kill(supervised.keeper, signal.SIGHUP)
+        supervised.await_supervisor(former)
+        supervised.rm("--force", box).ok()
+    finally:
+        host.umount(small)
 
 
 def test_a_damaged_definition_costs_no_container(supervised, bundle):
