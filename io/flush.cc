@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 
 #include "io/readable.h"
 
@@ -24,10 +25,23 @@ Result<> flush_now(const std::vector<sys::Fd>& fds) {
 
 /// One call of flush(): lives in its frame until the kernel has answered for all of it.
 struct Flusher::Batch : Link {
-  Batch(Loop& loop, std::vector<sys::Fd> files) : fds(std::move(files)), blocks(fds.size()), news(loop) {}
+  Batch(Loop& loop, std::vector<sys::Fd> files, int answers)
+      : fds(std::move(files)), blocks(fds.size()), pointers(fds.size()), news(loop) {
+    for (size_t i = 0; i < fds.size(); ++i) {
+      iocb& block = blocks[i];
+      block.aio_data = reinterpret_cast<uint64_t>(this);
+      block.aio_lio_opcode = IOCB_CMD_FSYNC;
+      block.aio_fildes = static_cast<uint32_t>(fds[i].get());
+      block.aio_flags = IOCB_FLAG_RESFD;
+      block.aio_resfd = static_cast<uint32_t>(answers);
+      pointers[i] = &block;
+    }
+  }
   std::vector<sys::Fd> fds;
   std::vector<iocb> blocks;
-  size_t pending = 0;
+  std::vector<iocb*> pointers;
+  size_t taken = 0;    ///< of the files: handed over, or flushed the plain way
+  size_t pending = 0;  ///< of those: not answered for
   int err = 0;
   Event news;  ///< somebody has collected answers
 };
@@ -41,26 +55,26 @@ Flusher::~Flusher() {
   if (context_ != 0) ::syscall(SYS_io_destroy, static_cast<aio_context_t>(context_));
 }
 
-Result<> Flusher::submit(Batch& batch) {
-  std::vector<iocb*> pointers;
-  for (size_t i = 0; i < batch.fds.size(); ++i) {
-    iocb& block = batch.blocks[i];
-    block = {};
-    block.aio_data = reinterpret_cast<uint64_t>(&batch);
-    block.aio_lio_opcode = IOCB_CMD_FSYNC;
-    block.aio_fildes = static_cast<uint32_t>(batch.fds[i].get());
-    block.aio_flags = IOCB_FLAG_RESFD;
-    block.aio_resfd = static_cast<uint32_t>(done_.get());
-    pointers.push_back(&block);
+/// Hands over as much as the kernel takes. What a full queue refuses is tried again when answers have come.
+void Flusher::submit(Batch& batch) {
+  while (batch.taken < batch.fds.size()) {
+    const size_t left = batch.fds.size() - batch.taken;
+    const long count = ::syscall(SYS_io_submit, static_cast<aio_context_t>(context_), static_cast<long>(left),
+                                 batch.pointers.data() + batch.taken);
+    if (count > 0) {
+      batch.taken += static_cast<size_t>(count);
+      batch.pending += static_cast<size_t>(count);
+      in_flight_ += static_cast<size_t>(count);
+      continue;
+    }
+    const int err = count < 0 ? errno : EAGAIN;
+    if (err == EAGAIN && in_flight_ > 0) return;
+    const int fd = batch.fds[batch.taken++].get();
+    // A file system or a kernel without it, or no memory, for which no answer of ours would make room.
+    const bool plainly = err == EINVAL || err == ENOSYS || err == EAGAIN;
+    const int failed = !plainly ? err : ::fsync(fd) < 0 ? errno : 0;
+    if (batch.err == 0) batch.err = failed;
   }
-  const long taken = ::syscall(SYS_io_submit, static_cast<aio_context_t>(context_), static_cast<long>(pointers.size()),
-                               pointers.data());
-  batch.pending = taken > 0 ? static_cast<size_t>(taken) : 0;
-  if (batch.pending == batch.fds.size()) return {};
-  // A full queue, or a file system without it: the rest is flushed the plain way.
-  for (size_t i = batch.pending; i < batch.fds.size(); ++i)
-    if (::fsync(batch.fds[i].get()) < 0) return fail_errno(errno, "fsync");
-  return {};
 }
 
 /// Takes all answers that there are.
@@ -77,6 +91,7 @@ void Flusher::collect() {
       const io_event& event = events[static_cast<size_t>(i)];
       auto* const batch = reinterpret_cast<Batch*>(event.data);
       --batch->pending;
+      --in_flight_;
       if (event.res < 0 && batch->err == 0) batch->err = static_cast<int>(-event.res);
     }
   }
@@ -84,19 +99,20 @@ void Flusher::collect() {
 
 Task<Result<>> Flusher::flush(std::vector<sys::Fd> fds) {
   if (context_ == 0) co_return flush_now(fds);
-  Batch batch(loop_, std::move(fds));
-  Result<> submitted = submit(batch);
+  Batch batch(loop_, std::move(fds), done_.get());
+  submit(batch);
   Task<> waiting = finish(batch);
   co_await shield(std::move(waiting));
-  if (submitted && batch.err != 0) co_return fail_errno(batch.err, "fsync");
-  co_return submitted;
+  if (batch.err != 0) co_return fail_errno(batch.err, "fsync");
+  co_return Result<>();
 }
 
 /// One of those who wait reads the eventfd, for all of them, and then lets another one.
 Task<> Flusher::finish(Batch& batch) {
   const Deadline never = Deadline::never();
   waiting_.push_back(batch);
-  while (batch.pending > 0) {
+  for (;; submit(batch)) {
+    if (batch.pending == 0 && batch.taken == batch.fds.size()) co_return;
     batch.news.reset();
     if (reading_) {
       (void)co_await batch.news.wait(never);

@@ -11,7 +11,8 @@
 namespace gantry::io {
 
 /// fsync(2) by the kernel's own asynchronous I/O (IOCB_CMD_FSYNC, Linux 4.18): no thread of ours is needed. Where that
-/// is refused (an outer filter, fs.aio-max-nr) it falls back to waiting. One for a loop; must outlive its tasks.
+/// is refused (an outer filter, fs.aio-max-nr) it falls back to waiting; a queue that is full is waited for on the
+/// loop. One for a loop; must outlive its tasks.
 class Flusher {
  public:
   explicit Flusher(Loop& loop);
@@ -25,13 +26,14 @@ class Flusher {
 
  private:
   struct Batch;
-  Result<> submit(Batch& batch);
+  void submit(Batch& batch);
   Task<> finish(Batch& batch);
   void collect();
 
   Loop& loop_;
-  sys::Fd done_;      ///< eventfd that counts completions
-  uint64_t context_;  ///< aio_context_t; 0: there is none
+  sys::Fd done_;          ///< eventfd that counts completions
+  uint64_t context_;      ///< aio_context_t; 0: there is none
+  size_t in_flight_ = 0;  ///< files whose answers have not come
   Link waiting_;
   bool reading_ = false;  ///< somebody waits for the eventfd
 };

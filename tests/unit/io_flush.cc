@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -6,6 +7,16 @@
 
 #include "io/flush.h"
 #include "io/scope.h"
+
+namespace {
+int plain_flushes = 0;
+}
+
+/// In front of libc's: what is flushed in this way keeps the loop waiting.
+extern "C" int fsync(int fd) {
+  ++plain_flushes;
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
 
 namespace gantry::io {
 namespace {
@@ -28,7 +39,7 @@ Task<Result<>> flush_some(Flusher& flusher, int files) {
 
 Task<Result<>> flush_many(Loop& loop, Flusher& flusher) {
   Scope scope(loop);
-  for (int i = 0; i < 40; ++i) scope.spawn(flush_some(flusher, 3));
+  for (int i = 0; i < 40; ++i) scope.spawn(flush_some(flusher, 15));
   Result<> joined = co_await scope.join();
   co_return joined;
 }
@@ -36,7 +47,9 @@ Task<Result<>> flush_many(Loop& loop, Flusher& flusher) {
 TEST_CASE("many flushes at once all come back, more than the kernel takes in one go") {
   Loop loop;
   Flusher flusher(loop);
+  plain_flushes = 0;
   CHECK(loop.run(flush_many(loop, flusher)));
+  CHECK(plain_flushes == 0);
 }
 
 TEST_CASE("what cannot be flushed is an error, and the next flush works") {
