@@ -139,10 +139,22 @@ Result<DefinitionStore> DefinitionStore::open(std::string state_dir) {
   return DefinitionStore(std::move(state_dir), std::move(dir));
 }
 
-Result<bool> DefinitionStore::try_lock() const {
-  if (::flock(dir_.get(), LOCK_EX | LOCK_NB) == 0) return true;
+namespace {
+
+Result<bool> try_flock(const sys::Fd& dir, int kind, const std::string& path) {
+  if (::flock(dir.get(), kind | LOCK_NB) == 0) return true;
   if (errno == EWOULDBLOCK) return false;
-  return fail_path(errno, "flock", path_);
+  return fail_path(errno, "flock", path);
+}
+
+}  // namespace
+
+Result<bool> DefinitionStore::try_lock() const {
+  return try_flock(dir_, LOCK_EX, path_);
+}
+
+Result<bool> DefinitionStore::try_lock_shared() const {
+  return try_flock(dir_, LOCK_SH, path_);
 }
 
 Result<sys::Fd> DefinitionStore::open_dir(const std::string& id) const {

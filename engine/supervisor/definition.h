@@ -65,6 +65,8 @@ class DefinitionStore {
 
   /// Takes the right to look after these definitions, as long as this object lives: false when somebody else has it.
   Result<bool> try_lock() const;
+  /// For those who act in the place of a supervisor that is not there: keeps supervisors away, but not one another.
+  Result<bool> try_lock_shared() const;
 
   /// Makes ID/ with config.json. EEXIST when there is one.
   Result<> create(const Definition& definition, std::string_view config) const;

@@ -8,6 +8,7 @@
 #include "engine/supervisor/definition.h"
 #include "engine/supervisor/log_file.h"
 #include "engine/supervisor/stop_signal.h"
+#include "io/timer.h"
 #include "io/watch.h"
 #include "sys/text.h"
 
@@ -16,6 +17,8 @@ namespace {
 
 constexpr int64_t kAnswerMs = 30'000;  ///< more than any of these verbs takes in a supervisor that works
 constexpr int64_t kDeathLimitMs = 10'000;
+constexpr int64_t kNextOwnerMs = 5'000;
+constexpr std::chrono::milliseconds kLookPause(20);
 
 /// The record of a container that a supervisor owns. Whatever else there is, the usual verb says what is wrong with it.
 std::optional<ContainerRecord> owned_record(const StateStore& states, const std::string& id) {
@@ -28,8 +31,7 @@ std::optional<ContainerRecord> owned_record(const StateStore& states, const std:
 }
 
 /// True: the owner has done it. False: it is dead, and so are its successors.
-io::Task<Result<bool>> ask_owner(Env& env, std::string socket, api::Call call) {
-  SupervisorAddress address{std::move(socket), cat(env.program, " supervise")};
+io::Task<Result<bool>> ask_owner(Env& env, SupervisorAddress address, api::Call call) {
   const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
   Result<Client> client = co_await Client::connect(env.loop, std::move(address), deadline);
   if (!client && Client::is_absent(client.error())) co_return false;
@@ -38,6 +40,48 @@ io::Task<Result<bool>> ask_owner(Env& env, std::string socket, api::Call call) {
   const Result<api::Reply> reply = co_await client->call(std::move(call), std::move(none), deadline);
   if (!reply) co_return std::unexpected(reply.error());
   co_return true;
+}
+
+/// True: a supervisor has done it, maybe after several attempts. False: there is none.
+io::Task<Result<bool>> ask_patiently(Env& env, SupervisorAddress address, api::Call call) {
+  const Patience patience{0, Patience().again_ms};
+  std::vector<int> none;
+  const Result<api::Reply> reply =
+      co_await call_patiently(env.loop, std::move(address), std::move(call), std::move(none), patience);
+  if (reply) co_return true;
+  if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
+  co_return false;
+}
+
+/// Who does it: a supervisor, or we, who keep new supervisors from reading the definitions as long as this lives.
+struct Turn {
+  bool done = false;
+  std::optional<DefinitionStore> right;  ///< none where there are no definitions
+};
+
+/// Asks the supervisor, or takes its place. One that is about to start has read the definitions, and would write over
+/// what we do to them: it is waited for and asked.
+io::Task<Result<Turn>> ask_or_take(Env& env, SupervisedPlace place, api::Call call, bool patiently) {
+  const io::Deadline limit = io::Deadline::in_ms(kNextOwnerMs);
+  for (;;) {
+    Turn turn;
+    io::Task<Result<bool>> asking =
+        patiently ? ask_patiently(env, place.address, call) : ask_owner(env, place.address, call);
+    GANTRY_CO_LET(turn.done, co_await std::move(asking));
+    if (turn.done || ::access(place.state_dir.c_str(), F_OK) < 0) co_return std::move(turn);
+    GANTRY_CO_LET(turn.right, DefinitionStore::open(place.state_dir));
+    GANTRY_CO_LET(const bool taken, turn.right->try_lock_shared());
+    if (taken) co_return std::move(turn);
+    if (limit.expired())
+      co_return fail(cat("state directory ", place.state_dir, " is in use by a supervisor that does not answer at ",
+                         place.address.socket, ": if it is at another socket, name that with --socket"));
+    const io::Wake wake = co_await io::sleep_for(env.loop, kLookPause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for the supervisor");
+  }
+}
+
+SupervisedPlace recorded_place(const Env& env, const ContainerRecord& record) {
+  return {{record.supervisor_socket, cat(env.program, " supervise")}, record.state_dir};
 }
 
 /// Marks the definition while nobody else is at work on the container. One without a record (of an earlier boot) has no
@@ -63,11 +107,16 @@ Result<> remove_definition(const std::string& state_dir, const std::string& id, 
   return store.remove(id, keep_log);
 }
 
+/// What has been loaded may hold the container's lock: it is gone when this returns.
+Result<> check_removable(const Env& env, const std::string& id) {
+  const Result<Loaded> container = load_container(env, id);
+  if (container && !permits(container->status, Verb::kDelete)) return not_permitted(*container, Verb::kDelete);
+  return {};
+}
+
 io::Task<Result<>> remove_here(Env& env, std::string state_dir, std::string id, bool force, bool keep_log) {
   const bool defined = is_defined(state_dir, id);
-  const Result<Loaded> container = load_container(env, id);
-  if (container && !force && !permits(container->status, Verb::kDelete))
-    co_return not_permitted(*container, Verb::kDelete);
+  if (!force) GANTRY_CO_TRY(check_removable(env, id));
   Result<> marked;
   if (defined) marked = co_await mark(env, state_dir, id);
   // A full disk takes no mark, and must not keep anybody from making room.
@@ -97,10 +146,12 @@ io::Task<Result<>> end_container(Env& env, std::string id, unsigned grace_second
                      container.record.pid, "/stack)"));
 }
 
-io::Task<Result<>> stop_here(Env& env, std::string state_dir, std::string id, unsigned grace_seconds) {
+/// `turn` is given up as soon as the definition is marked: who reads it now starts nothing, and may wait for the end.
+io::Task<Result<>> stop_here(Env& env, std::string state_dir, std::string id, unsigned grace_seconds, Turn turn) {
   if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
   const bool defined = is_defined(state_dir, id);
   if (defined) GANTRY_CO_TRY(co_await mark(env, state_dir, id));
+  turn.right.reset();
   Result<> ended = co_await end_container(env, id, grace_seconds);
   if (!ended && defined && ended.error().sys_errno == ENOENT) co_return Result<>();
   co_return ended;
@@ -112,8 +163,9 @@ io::Task<Result<>> owned_kill(Env& env, std::string id, int signo, bool all) {
   const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (record) {
     api::Call call = api::Signal{id, signo, all};
-    GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
-    if (done) co_return Result<>();
+    SupervisedPlace place = recorded_place(env, *record);
+    GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, std::move(place), std::move(call), false));
+    if (turn.done) co_return Result<>();
     if (means_the_end(signo, *record)) GANTRY_CO_TRY(co_await mark(env, record->state_dir, id));
   }
   Result<> killed = co_await kill(env, id, signo, all);
@@ -124,7 +176,8 @@ io::Task<Result<>> owned_pause(Env& env, std::string id) {
   const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (record) {
     api::Call call = api::Pause{id};
-    GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
+    SupervisedPlace place = recorded_place(env, *record);
+    GANTRY_CO_LET(const bool done, co_await ask_owner(env, std::move(place.address), std::move(call)));
     if (done) co_return Result<>();
   }
   Result<> paused = co_await pause(env, id);
@@ -135,7 +188,8 @@ io::Task<Result<>> owned_resume(Env& env, std::string id) {
   const std::optional<ContainerRecord> record = owned_record(env.store, id);
   if (record) {
     api::Call call = api::Resume{id};
-    GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
+    SupervisedPlace place = recorded_place(env, *record);
+    GANTRY_CO_LET(const bool done, co_await ask_owner(env, std::move(place.address), std::move(call)));
     if (done) co_return Result<>();
   }
   Result<> resumed = co_await resume(env, id);
@@ -149,8 +203,9 @@ io::Task<Result<>> owned_remove(Env& env, std::string id, bool force) {
     co_return removed;
   }
   api::Call call = api::Remove{id, force, false};
-  GANTRY_CO_LET(const bool done, co_await ask_owner(env, record->supervisor_socket, std::move(call)));
-  if (done) co_return Result<>();
+  SupervisedPlace place = recorded_place(env, *record);
+  GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, std::move(place), std::move(call), false));
+  if (turn.done) co_return Result<>();
   Result<> removed = co_await remove_here(env, record->state_dir, id, force, false);
   co_return removed;
 }
@@ -164,25 +219,17 @@ SupervisedPlace place_of(const StateStore& states, const std::string& id, Superv
 }
 
 io::Task<Result<>> stop_anyhow(Env& env, SupervisedPlace place, std::string id, unsigned grace_seconds) {
-  const Patience patience{0, Patience().again_ms};
   api::Call call = api::Stop{id, grace_seconds};
-  std::vector<int> none;
-  const Result<api::Reply> reply =
-      co_await call_patiently(env.loop, place.address, std::move(call), std::move(none), patience);
-  if (reply) co_return Result<>();
-  if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
-  Result<> stopped = co_await stop_here(env, place.state_dir, id, grace_seconds);
+  GANTRY_CO_LET(Turn turn, co_await ask_or_take(env, place, std::move(call), true));
+  if (turn.done) co_return Result<>();
+  Result<> stopped = co_await stop_here(env, place.state_dir, id, grace_seconds, std::move(turn));
   co_return stopped;
 }
 
 io::Task<Result<>> remove_anyhow(Env& env, SupervisedPlace place, std::string id, bool force, bool keep_log) {
-  const Patience patience{0, Patience().again_ms};
   api::Call call = api::Remove{id, force, keep_log};
-  std::vector<int> none;
-  const Result<api::Reply> reply =
-      co_await call_patiently(env.loop, place.address, std::move(call), std::move(none), patience);
-  if (reply) co_return Result<>();
-  if (!Client::is_absent(reply.error())) co_return std::unexpected(reply.error());
+  GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, place, std::move(call), true));
+  if (turn.done) co_return Result<>();
   if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
   Result<> removed = co_await remove_here(env, place.state_dir, id, force, keep_log);
   co_return removed;

@@ -1,8 +1,10 @@
 """One-shot verbs on containers that belong to a supervisor: forwarded, or done here when it is dead. The supervisor is
 played by the test, the container is a real one whose record is rewritten."""
+import fcntl
 import json
 import os
 import socket
+import time
 
 import pytest
 
@@ -171,3 +173,63 @@ def test_rm_of_what_only_has_a_definition(runtime, owned, dead, work):
     runtime.call("stop", "--state-dir", owned.state_dir, "old").ok()
     runtime.call("rm", "--state-dir", owned.state_dir, "old").ok()
     assert not os.path.exists(f"{owned.state_dir}/old")
+
+
+def test_rm_of_a_creation_that_was_killed(runtime, owned, dead):
+    """Its record says "intent": looking at it takes the container's lock for a moment, and for no longer."""
+    rewrite(f"{runtime.root}/{owned.id}/state.json", phase="intent")
+    began = time.monotonic()
+    runtime.call("rm", "--force", owned.id, timeout=30).ok()
+    assert time.monotonic() - began < 5
+    assert owned.files() is None and not os.path.exists(f"{runtime.root}/{owned.id}")
+
+
+# -- a supervisor that is about to start: it has the right to the definitions, but does not listen yet
+
+@pytest.fixture
+def right(owned):
+    held = os.open(owned.state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    yield held
+    os.close(held)
+
+
+@pytest.mark.parametrize("words, method", [
+    (["kill", "ID", "TERM"], "Signal"),
+    (["stop", "--time", "0", "ID"], "Stop"),
+    (["delete", "--force", "ID"], "Remove"),
+    (["rm", "--force", "ID"], "Remove"),
+], ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_a_supervisor_that_starts_is_waited_for(runtime, owned, dead, right, words, method):
+    verb = runtime.spawn(*[owned.id if word == "ID" else word for word in words])
+    time.sleep(0.5)
+    assert verb.poll() is None and not owned.stopped_by_user() and runtime.status(owned.id) == "running"
+    os.unlink(owned.socket)
+    player = Player(owned.socket)
+    try:
+        player.answers[method] = lambda parameters, fds: {}
+        assert verb.wait(10) == 0
+        assert [call[0] for call in player.calls] == [method]
+        assert not owned.stopped_by_user() and runtime.status(owned.id) == "running"
+    finally:
+        player.close()
+
+
+def test_a_supervisor_that_gives_up_its_start_is_not_waited_for(runtime, owned, dead, right):
+    verb = runtime.spawn("stop", "--time", "0", owned.id)
+    time.sleep(0.3)
+    fcntl.flock(right, fcntl.LOCK_UN)
+    assert verb.wait(10) == 0
+    assert owned.stopped_by_user() and runtime.status(owned.id) == "stopped"
+
+
+def test_definitions_of_a_supervisor_elsewhere_are_left_alone(runtime, owned, dead, right):
+    runtime.kill(owned.id, "TERM").fails(f"state directory {owned.state_dir} is in use by a supervisor").one_line()
+    assert not owned.stopped_by_user() and runtime.status(owned.id) == "running"
+
+
+def test_commands_do_not_keep_one_another_from_acting(runtime, owned, dead):
+    held = os.open(owned.state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    runtime.call("rm", "--force", owned.id).ok()
+    os.close(held)
