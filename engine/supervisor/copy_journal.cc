@@ -76,6 +76,13 @@ Result<CopyMemory> CopyMemory::adopt(sys::Fd fd, CopyCalls& calls) {
 CopyMemory::CopyMemory(CopyMemory&& other) noexcept
     : fd_(std::move(other.fd_)), base_(std::exchange(other.base_, nullptr)), calls_(other.calls_) {}
 
+CopyMemory& CopyMemory::operator=(CopyMemory&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(base_, other.base_);
+  std::swap(calls_, other.calls_);
+  return *this;
+}
+
 CopyMemory::~CopyMemory() {
   if (base_ != nullptr) ::munmap(base_, kOwnAt);
 }

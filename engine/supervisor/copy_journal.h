@@ -108,7 +108,7 @@ class CopyMemory {
   /// Checks size, seals, header and the shared batch.
   static Result<CopyMemory> adopt(sys::Fd memory, CopyCalls& calls);
   CopyMemory(CopyMemory&& other) noexcept;
-  CopyMemory& operator=(CopyMemory&&) = delete;
+  CopyMemory& operator=(CopyMemory&& other) noexcept;
   ~CopyMemory();
 
   int descriptor() const { return fd_.get(); }

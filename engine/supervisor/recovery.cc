@@ -163,15 +163,30 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   co_return made;
 }
 
-/// The keeper gets what the next supervisor will need, before anything depends on it.
-io::Task<Result<>> Supervisor::hold_own() {
+io::Task<Result<>> Supervisor::hold_self() {
   Parts& parts = *parts_;
   KeeperHold own;
   own.slot = kSelfSlot;
   own.kind = static_cast<uint32_t>(HeldKind::kSelf);
   const Copier::Descriptors copying = parts.copier.descriptors();
   own.fds = {copying.journal, copying.staging_read, copying.staging_write, parts.suspects.memfd().get()};
-  if (parts.fresh_copier) GANTRY_CO_TRY(co_await parts.keeper.hold(own));
+  Result<> held = co_await parts.keeper.hold(own);
+  co_return held;
+}
+
+/// What was on its way is lost, but the containers go on: every successor would fail in the same way.
+io::Task<Result<>> Supervisor::replace_copier(Error why) {
+  log_error(cat("what was on its way into logs is lost: ", why.text));
+  GANTRY_CO_LET(parts_->copier, Copier::make());
+  parts_->fresh_copier = true;
+  Result<> held = co_await hold_self();
+  co_return held;
+}
+
+/// The keeper gets what the next supervisor will need, before anything depends on it.
+io::Task<Result<>> Supervisor::hold_own() {
+  Parts& parts = *parts_;
+  if (parts.fresh_copier) GANTRY_CO_TRY(co_await hold_self());
   KeeperHold listeners;
   listeners.slot = kListenerSlot;
   listeners.kind = static_cast<uint32_t>(HeldKind::kListener);
@@ -198,14 +213,15 @@ io::Task<Result<>> Supervisor::recover() {
     if (kept) by_slot[kept->slot] = container->get();
     found.emplace_back(std::move(*container), std::move(kept));
   }
-  if (parts.fresh_copier) {
-    for (const auto& [slot, container] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
-  } else {
-    GANTRY_CO_TRY(parts.copier.recover([&by_slot](unsigned slot) {
+  if (!parts.fresh_copier) {
+    const Result<> recovered = parts.copier.recover([&by_slot](unsigned slot) {
       const auto known = by_slot.find(slot);
       return known == by_slot.end() ? nullptr : &known->second->log();
-    }));
+    });
+    if (!recovered) GANTRY_CO_TRY(co_await replace_copier(recovered.error()));
   }
+  if (parts.fresh_copier)
+    for (const auto& [slot, container] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
   co_await drop_strangers();
   for (auto& [container, kept] : found) adopt(std::move(container), std::move(kept), false);
   co_return Result<>();

@@ -72,6 +72,8 @@ class Supervisor final : public Service {
   // recovery.cc
   io::Task<Result<>> recover();
   io::Task<Result<>> hold_own();
+  io::Task<Result<>> hold_self();
+  io::Task<Result<>> replace_copier(Error why);
   io::Task<Result<std::shared_ptr<Supervised>>> recover_one(std::string id, std::optional<HeldRun>& kept);
   io::Task<Result<>> find_unheld(const Definition& definition, std::optional<HeldRun>& kept);
   io::Task<> drop_strangers();
