@@ -97,13 +97,13 @@ io::Task<> Supervised::lend_place(io::Semaphore::Permit& permit) {
 }
 
 Result<> Supervised::prepare_log() {
-  if (!std::exchange(log_prepared_, true))
-    found_log_ = ::faccessat(AT_FDCWD, log_.path().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
   const bool own_path = log_.path() != default_log_path();
   auto reached = own_path ? sys::check_answers(log_.path()) : Result<>();
   if (!reached)
     return fail(
         cat("log ", log_.path(), ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+  if (!std::exchange(log_prepared_, true))
+    found_log_ = ::faccessat(AT_FDCWD, log_.path().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
   return log_.prepare();
 }
 

@@ -14,6 +14,10 @@ from lib import host
 pytestmark = pytest.mark.alone
 
 
+# A sanitizer keeps what was freed, so memory says nothing there.
+SANITIZED = "ASAN_OPTIONS" in os.environ
+
+
 @pytest.fixture(autouse=True)
 def only_ours(peer):
     if peer:
@@ -105,7 +109,7 @@ def test_what_an_idle_container_costs(supervised, bundle):
         return True
     host.eventually(few, 5, "at most three descriptors each")
     grown = [private_kib(pid) - before for pid, before in zip(both, memory)]
-    assert sum(grown) <= 32 * count, grown
+    assert SANITIZED or sum(grown) <= 32 * count, grown
     for _ in range(5):
         before = [status_of(pid, "voluntary_ctxt_switches") for pid in both]
         time.sleep(1)
@@ -137,7 +141,7 @@ def test_a_hundred_lives_leave_nothing(supervised, bundle):
         return True
     host.eventually(same, 4, "the descriptors of before")
     grown = [private_kib(pid) - before for pid, before in zip(both, memory)]
-    assert grown[0] <= 8 and grown[1] <= 256, f"KiB grown in keeper and supervisor: {grown}"
+    assert SANITIZED or (grown[0] <= 8 and grown[1] <= 256), f"KiB grown in keeper and supervisor: {grown}"
     assert zombies(supervised.keeper) == []
     assert host.children(supervised.keeper) == [supervised.supervisor()]
     assert os.listdir(supervised.state_dir) in ([], ["@lock"]), os.listdir(supervised.state_dir)
