@@ -160,6 +160,16 @@ Result<std::vector<Wish>> wishes_of(const Parsed& options, const std::vector<Sou
   return wishes;
 }
 
+/// One file cannot take the logs of several.
+Result<> check_log_path(const Parsed& options) {
+  GANTRY_LET(const LogOptions log, parse_log_options(options.text("log")));
+  GANTRY_LET(const size_t copies, copies_of(options));
+  const size_t containers = std::max(copies, size_t{1}) * options.args.size();
+  if (log.path.empty() || containers == 1) return {};
+  return fail(cat("--log path= names one file, which cannot be that of ", containers,
+                  " containers: leave it out, each then has a log of its own in the state directory"));
+}
+
 Result<int> run_up(const Call& call) {
   const Parsed& options = call.options;
   if (options.given("id") && options.args.size() > 1)
@@ -169,7 +179,7 @@ Result<int> run_up(const Call& call) {
       return fail(cat("--id ", options.text("id"), ": ", refusal));
   GANTRY_LET(const SupervisorAddress address, supervisor_address(call));
   GANTRY_LET(api::Up model, model_of(options));
-  GANTRY_TRY(copies_of(options));
+  GANTRY_TRY(check_log_path(options));
   Driver driver(call.globals);
   // Told once, and not for each of five hundred.
   GANTRY_TRY(driver.loop().run(Client::connect(driver.loop(), address)));
