@@ -20,6 +20,7 @@ namespace {
 constexpr int64_t kDeathLimitMs = 10'000;
 constexpr int64_t kRecordMs = 2'000;
 constexpr int64_t kDrainMs = 500;
+constexpr int64_t kFinishAgainMs = 100;
 constexpr int64_t kSaveAgainMs = 1'000;
 /// A run that lived so long was no failure: the count of failures in a row, and with it the back-off, starts again.
 constexpr int64_t kHealthyNs = 10'000'000'000;
@@ -229,8 +230,24 @@ io::Task<Result<>> Supervised::bring_home() {
     if (!home && wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
   }
   (void)co_await run_->streams->cancel_and_join();
+  GANTRY_CO_TRY(co_await finish_lines());
   Result<> released = co_await release_run();
   co_return released;
+}
+
+/// Marks unfinished lines of streams whose end will not be seen: a grandchild still has the pipe.
+io::Task<Result<>> Supervised::finish_lines() {
+  const auto slot = static_cast<uint16_t>(run_->slot);
+  for (uint8_t stream = 0; stream < 2; ++stream) {
+    for (;;) {
+      const Result<Copier::Moved> moved = host_.copier.finish_stream({slot, stream}, log_);
+      if (!moved) end_for_successor(moved.error());
+      if (*moved != Copier::Moved::kStalled || output_dropped_) break;
+      const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kFinishAgainMs));
+      if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
+    }
+  }
+  co_return Result<>();
 }
 
 io::Task<Result<pid_t>> Supervised::first_start() {

@@ -116,6 +116,7 @@ class Supervised final : CreateGuard {
   io::Task<> copy(StreamId id, int source);
   [[noreturn]] void end_for_successor(const Error& why) const;
   io::Task<Result<>> bring_home();
+  io::Task<Result<>> finish_lines();
   io::Task<Result<>> back_off();
   io::Task<Result<>> skip_run();
   void start_streams();
