@@ -1,7 +1,11 @@
 #include "sys/proc.h"
 
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,10 +75,20 @@ std::optional<PidfdExit> pidfd_exit(int pidfd) {
 }
 
 bool runs_init_image(pid_t pid) {
-  constexpr std::string_view kImage = "/memfd:gantry-init";
+  constexpr std::string_view kMemfd = "/memfd:gantry-init", kTmpfsFile = "/gantry-init";
+  const std::string path = cat("/proc/", pid, "/exe");
   std::array<char, 64> target{};
-  const auto length = ::readlink(cat("/proc/", pid, "/exe").c_str(), target.data(), target.size());
-  return length > 0 && std::string_view(target.data(), static_cast<size_t>(length)).starts_with(kImage);
+  const auto length = ::readlink(path.c_str(), target.data(), target.size());
+  if (length <= 0) return false;
+  const std::string_view shown(target.data(), static_cast<size_t>(length));
+  if (shown.starts_with(kMemfd)) return true;
+  // A container may have a file of that name; ours is on a tmpfs that nothing is mounted from.
+  struct statfs system{};
+  struct stat file{}, theirs{};
+  if (shown != kTmpfsFile || ::statfs(path.c_str(), &system) < 0 || ::stat(path.c_str(), &file) < 0) return false;
+  if (system.f_type != TMPFS_MAGIC || (system.f_flags & ST_RDONLY) == 0) return false;
+  if (::lstat(cat("/proc/", pid, "/root", kTmpfsFile).c_str(), &theirs) < 0) return true;
+  return theirs.st_dev != file.st_dev || theirs.st_ino != file.st_ino;
 }
 
 Result<> raise_hard_limit(pid_t pid, int resource, rlim_t hard) {

@@ -44,7 +44,8 @@ struct PidfdExit {
 /// 6.15). nullopt: not ended, not reaped yet, or the kernel does not keep it.
 std::optional<PidfdExit> pidfd_exit(int pidfd);
 
-/// Whether /proc/PID/exe is the sealed gantry-init: the process has not yet executed the container's program.
+/// Whether /proc/PID/exe is gantry-init as init_image() makes it, by this or another version of us: the process has not
+/// yet executed the container's program.
 bool runs_init_image(pid_t pid);
 
 /// Raises another process' hard limit to at least `hard`; the soft one stays (prlimit(2)).

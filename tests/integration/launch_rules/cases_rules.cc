@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "rig.h"
+#include "sys/proc.h"
 #include "usual.h"
 
 namespace gantry::rules {
@@ -255,6 +256,8 @@ void run_without_memfds(const std::string& rootfs) {
   const std::string exe = "/proc/" + std::to_string(rig.pid()) + "/exe";
   expect_equal(read_link(exe), "/gantry-init", "/proc/PID/exe");
   expect(::chmod(exe.c_str(), 0777) < 0 && errno == EROFS, "the private tmpfs is read-only");
+  expect(sys::runs_init_image(rig.pid()), "known as gantry-init");
+  expect(!sys::runs_init_image(::getpid()), "nobody else is");
   rig.start();
   expect_equal(rig.wait(), 0, "exit status");
 }
