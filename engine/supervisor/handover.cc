@@ -17,18 +17,12 @@ namespace {
 
 using init::KeeperFrame;
 using init::KeeperTag;
+using init::make_keeper_frame;
 
-constexpr int64_t kAskLimitMs = 2'000, kTakeLimitMs = 30'000;
+constexpr int64_t kAskLimitMs = 2'000;
 constexpr int64_t kPauseMs = 100;
 /// Who says nothing, and who waits to be heard: more are not listened to.
 constexpr size_t kMostPeers = 16;
-
-KeeperFrame make_frame(KeeperTag tag) {
-  KeeperFrame frame{};
-  frame.magic = init::kKeeperFrameMagic;
-  frame.tag = tag;
-  return frame;
-}
 
 io::Task<Result<>> send_frame(io::Loop& loop, int socket, KeeperFrame frame, std::vector<int> fds,
                               io::Deadline deadline) {
@@ -52,7 +46,7 @@ io::Task<Result<KeeperFrame>> receive_frame(io::Loop& loop, int socket, std::vec
 }
 
 KeeperFrame frame_of(const KeptSlot& slot, std::vector<int>& fds) {
-  KeeperFrame frame = make_frame(KeeperTag::kHandoverSlot);
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kHandoverSlot);
   frame.slot = slot.slot;
   frame.kind = slot.kind;
   frame.owner = slot.owner;
@@ -100,7 +94,7 @@ io::Task<Result<Inheritance>> take_everything(io::Loop& loop, sys::Fd from, io::
   Inheritance taken;
   taken.peer = std::move(from);
   const int peer = taken.peer.get();
-  const KeeperFrame please = make_frame(KeeperTag::kHandoverPlease);
+  const KeeperFrame please = make_keeper_frame(KeeperTag::kHandoverPlease);
   std::vector<int> none;
   // Who refuses at once has said why, although it takes nothing any more.
   (void)co_await send_frame(loop, peer, please, std::move(none), deadline);
@@ -129,9 +123,28 @@ io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, st
 // -- the supervisor
 // ----------------------------------------------------------------------------------------------------
 
-io::Task<Result<>> give_everything(io::Loop& loop, int peer, int table, std::vector<KeptSlot> slots) {
-  const io::Deadline limit = io::Deadline::in_ms(kTakeLimitMs);
-  KeeperFrame head = make_frame(KeeperTag::kHandoverTable);
+namespace {
+
+/// True: it was taken in the last moment. Else it cannot be any more, and the other side finds out.
+bool call_off(int peer) {
+  (void)::shutdown(peer, SHUT_RD);
+  KeeperFrame last{};
+  const ssize_t got = ::recv(peer, &last, sizeof last, MSG_DONTWAIT);
+  const bool said = got > 0 && init::check_keeper_frame(&last, static_cast<size_t>(got)) == nullptr;
+  if (said && last.tag == KeeperTag::kHandoverTaken) return true;
+  constexpr int kMoreRoom = 1 << 17;  // also when all that was given lies there unread
+  (void)::setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &kMoreRoom, sizeof kMoreRoom);
+  KeeperFrame refusal = make_keeper_frame(KeeperTag::kRefused);
+  refusal.err = ETIMEDOUT;
+  (void)::send(peer, &refusal, sizeof refusal, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return false;
+}
+
+}  // namespace
+
+io::Task<Result<>> give_everything(io::Loop& loop, int peer, int table, std::vector<KeptSlot> slots, int64_t limit_ms) {
+  const io::Deadline limit = io::Deadline::in_ms(limit_ms);
+  KeeperFrame head = make_keeper_frame(KeeperTag::kHandoverTable);
   head.slot = static_cast<uint32_t>(slots.size());
   std::vector<int> only(1, table);
   GANTRY_CO_TRY(co_await send_frame(loop, peer, head, std::move(only), limit));
@@ -141,9 +154,11 @@ io::Task<Result<>> give_everything(io::Loop& loop, int peer, int table, std::vec
     GANTRY_CO_TRY(co_await send_frame(loop, peer, frame, std::move(fds), limit));
   }
   std::vector<sys::Fd> none;
-  GANTRY_CO_LET(const KeeperFrame answer, co_await receive_frame(loop, peer, none, limit));
-  if (answer.tag != KeeperTag::kHandoverTaken) co_return fail("handover: another frame than expected");
-  co_return Result<>();
+  Result<KeeperFrame> answer = co_await receive_frame(loop, peer, none, limit);
+  if (answer && answer->tag == KeeperTag::kHandoverTaken) co_return Result<>();
+  if (call_off(peer)) co_return Result<>();
+  if (!answer) co_return forward(std::move(answer));
+  co_return fail("handover: another frame than expected");
 }
 
 io::Task<Result<>> HandoverDesk::serve() {
@@ -186,7 +201,7 @@ io::Task<> HandoverDesk::attend(sys::Fd socket) {
     asked_.set();
     co_return;
   }
-  KeeperFrame frame = make_frame(KeeperTag::kRefused);
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kRefused);
   frame.err = refusal;
   std::vector<int> none;
   const io::Deadline limit = io::Deadline::in_ms(kAskLimitMs);

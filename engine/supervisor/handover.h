@@ -33,9 +33,12 @@ io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, st
 /// The same over a connection that is there.
 io::Task<Result<Inheritance>> take_everything(io::Loop& loop, sys::Fd from, io::Deadline deadline);
 
-/// Gives everything to `peer`, who has asked, and waits until it is held there. After an error nothing is lost: the
-/// next one may have it.
-io::Task<Result<>> give_everything(io::Loop& loop, int peer, int table, std::vector<KeptSlot> slots);
+inline constexpr int64_t kHandoverLimitMs = 30'000;
+
+/// Gives everything to `peer`, who has asked, and waits until it is held there. After an error (ETIMEDOUT, ECONNRESET,
+/// ECANCELED, or a frame that is wrong) `peer` cannot become the keeper any more, and the next one may have everything.
+io::Task<Result<>> give_everything(io::Loop& loop, int peer, int table, std::vector<KeptSlot> slots,
+                                   int64_t limit_ms = kHandoverLimitMs);
 
 /// The supervisor's side: whoever connects is told that there is a keeper; when there is none, the first who may and
 /// asks properly gets it all, which is the caller's work.

@@ -19,19 +19,13 @@ namespace {
 
 using init::KeeperFrame;
 using init::KeeperTag;
+using init::make_keeper_frame;
 
 constexpr int64_t kAnswerMs = 10'000;
 /// Between the end of a process and the keeper's word about it.
 constexpr int64_t kGraceMs = 2'000;
 /// Between the end of a process and its reaping by somebody else. Older kernels do not wake who waits for that.
 constexpr int64_t kReapLimitMs = 10'000, kReapStepMs = 100;
-
-KeeperFrame make_frame(KeeperTag tag) {
-  KeeperFrame frame{};
-  frame.magic = init::kKeeperFrameMagic;
-  frame.tag = tag;
-  return frame;
-}
 
 bool is_dead(int pidfd) {
   pollfd polled{pidfd, POLLIN, 0};
@@ -167,7 +161,7 @@ io::Task<Result<>> KeeperLink::ask(Asked& asked, KeeperFrame frame, std::vector<
 }
 
 io::Task<Result<sys::Child>> KeeperLink::ask_spawn(const sys::SpawnFds& fds) {
-  KeeperFrame frame = make_frame(KeeperTag::kSpawn);
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kSpawn);
   std::vector<int> numbers(fds.stdio.begin(), fds.stdio.end());
   numbers.push_back(fds.plan);
   if (fds.sync >= 0) {
@@ -206,7 +200,7 @@ io::Task<Result<>> KeeperLink::ask_plain(KeeperFrame frame, std::vector<int> fds
 }
 
 io::Task<Result<>> KeeperLink::hold(KeeperHold request) {
-  KeeperFrame frame = make_frame(KeeperTag::kHold);
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kHold);
   frame.slot = request.slot;
   frame.kind = request.kind;
   frame.owner = request.owner;
@@ -223,7 +217,7 @@ io::Task<Result<>> KeeperLink::hold(KeeperHold request) {
 }
 
 io::Task<Result<>> KeeperLink::release(uint32_t slot) {
-  KeeperFrame frame = make_frame(KeeperTag::kRelease);
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kRelease);
   frame.slot = slot;
   io::Task<Result<>> asking = ask_plain(frame, std::vector<int>(), cat("keeper: release of slot ", slot));
   Result<> done = co_await io::shield(std::move(asking));
@@ -231,14 +225,14 @@ io::Task<Result<>> KeeperLink::release(uint32_t slot) {
 }
 
 io::Task<Result<>> KeeperLink::notify(init::KeeperNotify what) {
-  KeeperFrame frame = make_frame(KeeperTag::kNotify);
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kNotify);
   frame.kind = static_cast<uint32_t>(what);
   Result<> sent = co_await send(frame, std::vector<int>());
   co_return sent;
 }
 
 io::Task<Result<>> KeeperLink::leave() {
-  Result<> sent = co_await send(make_frame(KeeperTag::kLeave), std::vector<int>());
+  Result<> sent = co_await send(make_keeper_frame(KeeperTag::kLeave), std::vector<int>());
   co_return sent;
 }
 

@@ -26,6 +26,34 @@ Result<sys::Fd> make_memfd(const char* name) {
   return fd;
 }
 
+/// A keeper's table, mapped for as long as it is prepared.
+class TableMap {
+ public:
+  static Result<TableMap> open(const sys::Fd& fd) {
+    struct stat object{};
+    if (::fstat(fd.get(), &object) < 0) return fail_errno(errno, "keeper table: fstat");
+    const auto size = static_cast<size_t>(object.st_size);
+    if (size < init::kKeeperTableHead) return fail("keeper table: shorter than its head");
+    void* const at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (at == MAP_FAILED) return fail_errno(errno, "keeper table: mmap");
+    TableMap map(at, size);
+    if (const char* const wrong = init::check_keeper_table(at, size)) return fail(wrong);
+    return map;
+  }
+  TableMap(TableMap&& other) noexcept : at_(std::exchange(other.at_, nullptr)), size_(other.size_) {}
+  TableMap& operator=(TableMap&&) = delete;
+  ~TableMap() {
+    if (at_ != nullptr) ::munmap(at_, size_);
+  }
+  init::KeeperTable& head() { return *static_cast<init::KeeperTable*>(at_); }
+  init::KeeperSlot& slot(uint32_t index) { return init::keeper_slots(&head())[index]; }
+
+ private:
+  TableMap(void* at, size_t size) : at_(at), size_(size) {}
+  void* at_;
+  size_t size_;
+};
+
 // -- what the keeper needs
 // ---------------------------------------------------------------------------------------------
 
@@ -60,6 +88,18 @@ Result<sys::Fd> make_table(uint32_t slot_count) {
   init::KeeperTable head{};
   init::make_keeper_table(head, slot_count);
   GANTRY_TRY(sys::write_all(fd, std::string_view(reinterpret_cast<const char*>(&head), sizeof head)));
+  return fd;
+}
+
+/// The table of a keeper that is gone. Whoever hands it over needs its own as it is, until the end of the handover.
+Result<sys::Fd> copy_table(const sys::Fd& from) {
+  GANTRY_LET(TableMap map, TableMap::open(from));
+  const uint32_t used = std::min(map.head().used, map.head().slot_count);
+  const size_t size = init::keeper_table_size(used);
+  GANTRY_LET(sys::Fd fd, make_memfd("gantry-keeper"));
+  if (::ftruncate(fd.get(), static_cast<off_t>(init::keeper_table_size(map.head().slot_count))) < 0)
+    return fail_errno(errno, "keeper table: ftruncate");
+  GANTRY_TRY(sys::write_all(fd, std::string_view(reinterpret_cast<const char*>(&map.head()), size)));
   return fd;
 }
 
@@ -105,34 +145,6 @@ Result<> check_files() {
 
 // -- the held descriptors
 // ----------------------------------------------------------------------------------------------
-
-/// The table of the options, mapped for as long as it is prepared.
-class TableMap {
- public:
-  static Result<TableMap> open(const sys::Fd& fd) {
-    struct stat object{};
-    if (::fstat(fd.get(), &object) < 0) return fail_errno(errno, "keeper table: fstat");
-    const auto size = static_cast<size_t>(object.st_size);
-    if (size < init::kKeeperTableHead) return fail("keeper table: shorter than its head");
-    void* const at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-    if (at == MAP_FAILED) return fail_errno(errno, "keeper table: mmap");
-    TableMap map(at, size);
-    if (const char* const wrong = init::check_keeper_table(at, size)) return fail(wrong);
-    return map;
-  }
-  TableMap(TableMap&& other) noexcept : at_(std::exchange(other.at_, nullptr)), size_(other.size_) {}
-  TableMap& operator=(TableMap&&) = delete;
-  ~TableMap() {
-    if (at_ != nullptr) ::munmap(at_, size_);
-  }
-  init::KeeperTable& head() { return *static_cast<init::KeeperTable*>(at_); }
-  init::KeeperSlot& slot(uint32_t index) { return init::keeper_slots(&head())[index]; }
-
- private:
-  TableMap(void* at, size_t size) : at_(at), size_(size) {}
-  void* at_;
-  size_t size_;
-};
 
 /// Gives `fd` a number that the keeper may hold it under, and lets it survive the exec.
 Result<int> hold_number(int fd) {
@@ -235,6 +247,8 @@ Result<> prepare(KeeperOptions& options) {
   const bool is_new = !options.table;
   if (is_new) {
     GANTRY_LET(options.table, make_table(options.slot_count));
+  } else {
+    GANTRY_LET(options.table, copy_table(options.table));
   }
   GANTRY_TRY(move_low(options.slots));
   GANTRY_TRY(sys::reserve_init_image(init::kKeeperOwnFds));

@@ -107,9 +107,7 @@ void flush() {
 KeeperFrame& answer(KeeperTag tag, const KeeperFrame& request, int err) {
   keeper.has_answer = true;
   keeper.answer_fd = -1;
-  keeper.answer = {};
-  keeper.answer.magic = kKeeperFrameMagic;
-  keeper.answer.tag = tag;
+  keeper.answer = make_keeper_frame(tag);
   keeper.answer.serial = request.serial;
   keeper.answer.slot = request.slot;
   keeper.answer.err = err;
@@ -428,12 +426,29 @@ void open_signals() {
   keeper.signals = static_cast<int>(fd);
 }
 
-/// Whoever had the held things before may let go of them now.
+/// Whether whoever was to hand over has said that it keeps everything.
+bool was_called_off() {
+  KeeperFrame frame;
+  IoVec part{&frame, sizeof frame};
+  long got = -1;
+  for (int i = 0; i < 2 && got < 0; ++i) {  // an error that is pending comes before what can be read
+    MsgHeader message{nullptr, 0, &part, 1, nullptr, 0, 0};
+    got = call(__NR_recvmsg, kKeeperHandoverFd, &message, kMsgCmsgCloexec | kMsgDontwait);
+  }
+  if (got <= 0 || check_keeper_frame(&frame, static_cast<size_t>(got)) != nullptr) return false;
+  return frame.tag == KeeperTag::kRefused;
+}
+
+/// Whoever had the held things before may let go of them now, or has decided to keep them: then there is a keeper
+/// already, or another will come.
 void confirm_handover() {
-  KeeperFrame taken = {};
-  taken.magic = kKeeperFrameMagic;
-  taken.tag = KeeperTag::kHandoverTaken;
-  send_parts(kKeeperHandoverFd, &taken, sizeof taken, nullptr, 0, kMsgDontwait);
+  const KeeperFrame taken = make_keeper_frame(KeeperTag::kHandoverTaken);
+  const Timespec pause{0, 10'000'000};
+  long sent;
+  while ((sent = send_parts(kKeeperHandoverFd, &taken, sizeof taken, nullptr, 0, kMsgDontwait)) == -kENOMEM ||
+         sent == -kEAGAIN || sent == -kEINTR)
+    poll_fds(nullptr, 0, &pause);
+  if (sent < 0 && was_called_off()) refuse("the handover took too long and was called off: try again");
   close_fd(kKeeperHandoverFd);
 }
 

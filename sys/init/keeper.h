@@ -140,11 +140,14 @@ enum class KeeperTag : uint16_t {
   kHeld = 17,     ///< serial, slot, err: answer to kHold and kRelease
   kExited = 18,   ///< slot or kUnslotted, pid, code, signal, time, flags (kExitUnknown); a slot's once for each start
   kRefused = 19,  ///< err: a frame that was no legal request
-  // between the next keeper and whoever has what the last one held, over the handover socket
+  // Between the next keeper and whoever has what the last one held, over the handover socket. What decides is whether
+  // kHandoverTaken could be sent. Who does not want to wait for it any longer shuts down its reading end, after which
+  // it cannot be sent, looks whether it has come, and if not says kRefused and keeps everything. A next keeper that
+  // could not send it reads that, and ends; without a word the other side is dead, and what it had is here alone.
   kHandoverPlease = 32,  ///< from the next one: everything, please
   kHandoverTable = 33,   ///< slot = how many kHandoverSlot follow; one fd, the table
   kHandoverSlot = 34,    ///< slot, kind, owner, pid, mask; fds: one for each bit of the mask, lowest first
-  kHandoverTaken = 35,   ///< from the next one, now the keeper: all is held here, go
+  kHandoverTaken = 35,   ///< from the next one, with which it is the keeper: all is held here, go
 };
 
 enum KeeperFlags : uint16_t {
@@ -172,6 +175,14 @@ struct KeeperFrame {
   int64_t time;
 };
 static_assert(sizeof(KeeperFrame) == 56);
+
+/// A frame with nothing but its tag.
+inline KeeperFrame make_keeper_frame(KeeperTag tag) {
+  KeeperFrame frame = {};
+  frame.magic = kKeeperFrameMagic;
+  frame.tag = tag;
+  return frame;
+}
 
 /// Checks a received datagram: size, magic, a known tag. Null when valid, else a static text.
 const char* check_keeper_frame(const void* data, size_t size);

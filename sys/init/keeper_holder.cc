@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kPrSetDumpable = 4, kPrSetName = 15;
 constexpr int kSigTerm = 15, kPollOut = 4;
-constexpr int kErrProtocol = 71;
+constexpr int kErrProtocol = 71, kErrTimedOut = 110;
 constexpr int kAskLimitMs = 2'000, kTakeLimitMs = 30'000, kPauseMs = 100;
 constexpr long kTooManyRefs = -109;
 
@@ -23,13 +23,6 @@ bool await_event(int fd, short events, int ms) {
     ready = poll_fds(&waited, 1, ms < 0 ? nullptr : &limit);
   } while (ready == -kEINTR);
   return ready == 1 && (waited.revents & events) != 0;
-}
-
-KeeperFrame make_frame(KeeperTag tag) {
-  KeeperFrame frame = {};
-  frame.magic = kKeeperFrameMagic;
-  frame.tag = tag;
-  return frame;
 }
 
 /// One frame without descriptors (any that come are dropped); false: none, or not that one.
@@ -54,10 +47,23 @@ bool give(int peer, const KeeperFrame& frame, const int* fds, unsigned count) {
   }
 }
 
+/// True: it was taken in the last moment. Else it cannot be any more, and the other side finds out.
+bool call_off(int peer) {
+  constexpr int kShutRead = 0, kSndBuf = 7, kMoreRoom = 1 << 17;
+  call(__NR_shutdown, peer, kShutRead);
+  if (expect(peer, KeeperTag::kHandoverTaken, 0)) return true;
+  // Also when all that was given lies there unread.
+  call(__NR_setsockopt, peer, kSolSocket, kSndBuf, &kMoreRoom, sizeof kMoreRoom);
+  KeeperFrame refusal = make_keeper_frame(KeeperTag::kRefused);
+  refusal.err = kErrTimedOut;
+  send_parts(peer, &refusal, sizeof refusal, nullptr, 0, kMsgDontwait);
+  return false;
+}
+
 bool give_all(int peer, const KeeperTable& table) {
   const KeeperSlot* const slots = keeper_slots(&table);
   const uint32_t used = table.used < table.slot_count ? table.used : table.slot_count;
-  KeeperFrame head = make_frame(KeeperTag::kHandoverTable);
+  KeeperFrame head = make_keeper_frame(KeeperTag::kHandoverTable);
   for (uint32_t i = 0; i < used; ++i)
     if (slots[i].state != SlotState::kFree) ++head.slot;
   const int fd = kKeeperTableFd;
@@ -69,7 +75,7 @@ bool give_all(int peer, const KeeperTable& table) {
     const KeeperFrame frame = handover_frame(table, i, fds, count);
     if (!give(peer, frame, fds, count)) return false;
   }
-  return expect(peer, KeeperTag::kHandoverTaken, kTakeLimitMs);
+  return expect(peer, KeeperTag::kHandoverTaken, kTakeLimitMs) || call_off(peer);
 }
 
 /// The socket has mode 0600; this is the second lock.
@@ -84,13 +90,13 @@ bool may_have_it(int peer) {
 /// True: there is another keeper.
 bool attend(int peer, const KeeperTable& table) {
   if (!may_have_it(peer)) {
-    KeeperFrame refusal = make_frame(KeeperTag::kRefused);
+    KeeperFrame refusal = make_keeper_frame(KeeperTag::kRefused);
     refusal.err = kEPERM;
     send_parts(peer, &refusal, sizeof refusal, nullptr, 0, kMsgDontwait);
     return false;
   }
   if (expect(peer, KeeperTag::kHandoverPlease, kAskLimitMs)) return give_all(peer, table);
-  KeeperFrame refusal = make_frame(KeeperTag::kRefused);
+  KeeperFrame refusal = make_keeper_frame(KeeperTag::kRefused);
   refusal.err = kErrProtocol;
   send_parts(peer, &refusal, sizeof refusal, nullptr, 0, kMsgDontwait);
   return false;

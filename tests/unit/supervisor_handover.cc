@@ -155,5 +155,44 @@ TEST_CASE("handover: given is what was confirmed, and nothing else") {
   CHECK(lost.error().sys_errno == ECONNRESET);
 }
 
+/// Takes everything and says nothing until the giver has lost patience.
+io::Task<Result<>> take_too_slowly(Room& room, io::Event& given_up, int& refusal, int& late) {
+  const io::Deadline limit = io::Deadline::in_ms(5000);
+  GANTRY_CO_LET(const Inheritance taken, co_await take_everything(room.loop, std::move(room.sockets.a), limit));
+  (void)co_await given_up.wait(limit);
+  KeeperFrame frame = frame_of(KeeperTag::kHandoverTaken);
+  late = ::send(taken.peer.get(), &frame, sizeof frame, MSG_NOSIGNAL) < 0 ? errno : 0;
+  if (::recv(taken.peer.get(), &frame, sizeof frame, MSG_DONTWAIT) == sizeof frame && frame.tag == KeeperTag::kRefused)
+    refusal = frame.err;
+  co_return Result<>();
+}
+
+io::Task<Result<>> give_with_little_patience(Room& room, int& refusal, int& late) {
+  io::Scope scope(room.loop);
+  io::Event given_up(room.loop);
+  scope.spawn(take_too_slowly(room, given_up, refusal, late));
+  const int peer = room.sockets.b.get(), table = room.null.get();
+  KeeperFrame please{};
+  std::vector<sys::Fd> fds;
+  const std::span<std::byte> into = std::as_writable_bytes(std::span(&please, 1));
+  const io::Deadline limit = io::Deadline::in_ms(5000);
+  GANTRY_CO_TRY(co_await io::recv_msg(room.loop, peer, into, fds, limit));
+  Result<> given = co_await give_everything(room.loop, peer, table, std::vector<KeptSlot>(3), 20);
+  given_up.set();
+  Result<> joined = co_await scope.join();
+  if (!joined) co_return joined;
+  co_return given;
+}
+
+TEST_CASE("handover: what was called off cannot be confirmed any more") {
+  Room room;
+  int refusal = 0, late = 0;
+  const Result<> given = room.loop.run(give_with_little_patience(room, refusal, late));
+  REQUIRE_FALSE(given);
+  CHECK(given.error().sys_errno == ETIMEDOUT);
+  CHECK(late == EPIPE);
+  CHECK(refusal == ETIMEDOUT);
+}
+
 }  // namespace
 }  // namespace gantry
