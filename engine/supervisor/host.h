@@ -74,8 +74,9 @@ struct SupervisorHost {
   io::Semaphore& admission;
   Copier& copier;
   io::Flusher& flusher;
-  std::string socket;    ///< for the records of containers
-  bool closing = false;  ///< no further run is begun: the supervisor is about to end
+  std::string socket;         ///< for the records of containers
+  bool closing = false;       ///< no further run is begun: the supervisor is about to end
+  io::CancelSource ending{};  ///< cancelled when clients' calls are not to be waited for any more
 };
 
 }  // namespace gantry

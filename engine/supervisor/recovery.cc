@@ -163,6 +163,15 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   co_return made;
 }
 
+/// Without a keeper, which may end at any moment, this process holds what it has: the next keeper asks it.
+io::Task<Result<>> Supervisor::hold_if_kept(KeeperHold request) {
+  Result<> held = co_await parts_->keeper.hold(request);
+  if (held) co_return held;
+  const int err = held.error().sys_errno;
+  if (orphaned() || err == EPIPE || err == ECONNRESET) co_return Result<>();
+  co_return held;
+}
+
 io::Task<Result<>> Supervisor::hold_self() {
   Parts& parts = *parts_;
   KeeperHold own;
@@ -170,7 +179,7 @@ io::Task<Result<>> Supervisor::hold_self() {
   own.kind = static_cast<uint32_t>(HeldKind::kSelf);
   const Copier::Descriptors copying = parts.copier.descriptors();
   own.fds = {copying.journal, copying.staging_read, copying.staging_write, parts.suspects.memfd().get()};
-  Result<> held = co_await parts.keeper.hold(own);
+  Result<> held = co_await hold_if_kept(own);
   co_return held;
 }
 
@@ -192,7 +201,7 @@ io::Task<Result<>> Supervisor::hold_own() {
   listeners.kind = static_cast<uint32_t>(HeldKind::kListener);
   listeners.fds[init::kClientsSocket] = parts.server->listening_socket().get();
   listeners.fds[init::kHandoverSocket] = parts.desk->listening_socket().get();
-  if (parts.fresh_listeners) GANTRY_CO_TRY(co_await parts.keeper.hold(listeners));
+  if (parts.fresh_listeners) GANTRY_CO_TRY(co_await hold_if_kept(listeners));
   co_return Result<>();
 }
 
@@ -274,7 +283,7 @@ io::Task<Result<>> Supervisor::find_unheld(const Definition& definition, std::op
   hold.owner = definition.owner();
   hold.pid = run.pid;  // no child of the keeper, which says so in the slot
   hold.fds[init::kHeldPidfd] = run.pidfd.get();
-  if (run.pidfd) GANTRY_CO_TRY(co_await parts.keeper.hold(hold));
+  if (run.pidfd) GANTRY_CO_TRY(co_await hold_if_kept(hold));
   kept = std::move(run);
   co_return Result<>();
 }

@@ -1,4 +1,5 @@
-// What clients ask for. A call that has begun to change something goes on to its end when its client hangs up.
+// What clients ask for. A call that has begun to change something goes on when its client hangs up, to its end or that
+// of the supervisor.
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -68,7 +69,7 @@ io::Task<Result<api::Reply>> Supervisor::handle(api::Call call, std::vector<sys:
   if (std::holds_alternative<api::List>(call)) co_return list();
   if (std::holds_alternative<api::Status>(call)) co_return status();
   io::Task<Result<api::Reply>> change = change_one(std::move(call));
-  Result<api::Reply> reply = co_await io::shield(std::move(change));
+  Result<api::Reply> reply = co_await io::with_cancel(std::move(change), parts_->host.ending);
   co_return reply;
 }
 

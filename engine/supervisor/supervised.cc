@@ -363,6 +363,7 @@ io::Task<Result<>> Supervised::end_run_now() {
   const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
   const io::Wake wake = co_await idle_.wait(limit);
   if (wake == io::Wake::kReady) co_return Result<>();
+  if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "killing");
   if (!killed) co_return killed;
   co_return fail(cat("container ", definition_.id, " does not end: pid ", pid(), " ignores SIGKILL (see /proc/", pid(),
                      "/stack)"));

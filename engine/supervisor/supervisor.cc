@@ -82,33 +82,55 @@ io::Task<Result<int>> Supervisor::run() {
   const std::array<int, 3> signals{SIGTERM, SIGINT, SIGHUP};
   io::Signals caught(loop_, signals);
   io::CancelSource* const inherited = co_await io::inherited_cancel();
+  io::Scope link(loop_, inherited);
   io::Scope desk(loop_, inherited);
   io::Scope service(loop_, inherited);
   lives_ = std::make_unique<io::Scope>(loop_, inherited);
-  service.spawn(listen_to_keeper());
+  link.spawn(listen_to_keeper());
   GANTRY_CO_TRY(co_await recover());
   service.spawn(parts_->server->serve());
   desk.spawn(parts_->desk->serve());
-  GANTRY_CO_TRY(co_await parts_->keeper.notify(init::KeeperNotify::kReady));
-  GANTRY_CO_LET(const std::optional<int> signo, co_await next_signal(caught));
-  parts_->host.closing = true;
-  int status = 0;
-  Result<> ended;
-  if (signo == SIGHUP) {
-    status = kExitForSuccessor;
-  } else if (signo) {
-    ended = co_await shut_down();
-    (void)co_await lives_->cancel_and_join();
-    if (ended && !orphaned()) ended = co_await parts_->keeper.leave();
-  }
-  co_await stand_still(service);
+  // A keeper that is gone by now needs no word, and listen_to_keeper() says so.
+  (void)co_await parts_->keeper.notify(init::KeeperNotify::kReady);
+  GANTRY_CO_LET(std::optional<int> signo, co_await next_signal(caught));
+  Result<> ended = co_await end(caught, signo, service);
+  (void)co_await link.cancel_and_join();
   if (orphaned() && (!signo || holds_runs())) {
     if (signo) parts_->server.reset();
     ended = co_await pass_on(caught);
   }
   (void)co_await desk.cancel_and_join();
   if (!ended) co_return forward(std::move(ended));
-  co_return status;
+  co_return signo == SIGHUP ? kExitForSuccessor : 0;
+}
+
+/// Everything stands still when this is done, and the keeper knows whether it is to end as well. Signals that come
+/// meanwhile count: `signo` becomes the strongest one.
+io::Task<Result<>> Supervisor::end(io::Signals& caught, std::optional<int>& signo, io::Scope& service) {
+  parts_->host.closing = true;
+  io::CancelSource* const inherited = co_await io::inherited_cancel();
+  io::Scope listening(loop_, inherited);
+  io::Event hurry(loop_);
+  if (signo) listening.spawn(heed_further(caught, signo, hurry));
+  if (signo && signo != SIGHUP) co_await shut_down(hurry);
+  co_await stand_still(service);
+  (void)co_await listening.cancel_and_join();
+  if (!signo || signo == SIGHUP || orphaned()) co_return Result<>();
+  Result<> left = co_await parts_->keeper.leave();
+  co_return left;
+}
+
+/// A SIGTERM after SIGHUP is the end for good; one after another means that patience is over.
+io::Task<> Supervisor::heed_further(io::Signals& caught, std::optional<int>& signo, io::Event& hurry) {
+  const io::Deadline never = io::Deadline::never();
+  for (;;) {
+    const Result<int> next = co_await caught.next(never);
+    if (!next) co_return;
+    log_warning(cat("supervisor: got ", std::string_view(::strsignal(*next)), " while ending"));
+    if (*next == SIGHUP) continue;
+    if (signo != SIGHUP) hurry.set();
+    signo = *next;
+  }
 }
 
 /// Whether anything depends on this process or its keeper.
@@ -119,8 +141,12 @@ bool Supervisor::holds_runs() const {
   return false;
 }
 
+/// What is undone on the way needs the keeper's answers: listen_to_keeper() goes on.
 io::Task<> Supervisor::stand_still(io::Scope& service) {
-  (void)co_await service.cancel_and_join();
+  // First the connections: a call that is cut short gets no answer, and its client asks the next supervisor.
+  service.cancel();
+  parts_->host.ending.cancel();
+  (void)co_await service.join();
   (void)co_await lives_->cancel_and_join();
 }
 
@@ -128,18 +154,12 @@ bool Supervisor::orphaned() const {
   return parts_->keeper.gone().is_set();
 }
 
-io::Task<io::Wake> Supervisor::handover_asked() {
-  const io::Deadline never = io::Deadline::never();
-  const io::Wake wake = co_await parts_->desk->asked().wait(never);
-  co_return wake;
-}
-
 /// What ends this supervisor; nullopt: there is another keeper, and it wants everything.
 io::Task<Result<std::optional<int>>> Supervisor::next_signal(io::Signals& caught) {
   const io::Deadline never = io::Deadline::never();
   for (;;) {
     io::Task<Result<int>> signalled = caught.next(never);
-    io::Task<io::Wake> asked = handover_asked();
+    io::Task<io::Wake> asked = until_set(parts_->desk->asked());
     auto raced = co_await io::race(loop_, std::move(signalled), std::move(asked));
     if (raced.b == io::Wake::kReady) co_return std::nullopt;
     if (!raced.a) co_return forward(std::move(raced.a));
@@ -196,22 +216,38 @@ io::Task<Result<>> Supervisor::listen_to_keeper() {
   co_return Result<>();
 }
 
-io::Task<Result<>> Supervisor::shut_down() {
+io::Task<> Supervisor::shut_down(io::Event& hurry) {
   (void)co_await parts_->keeper.notify(init::KeeperNotify::kStopping);
-  if (!options_.stop_on_exit) co_return Result<>();
+  if (!options_.stop_on_exit) co_return;
+  io::Task<Result<>> stopping = stop_all(kExitGraceSeconds);
+  io::Task<io::Wake> waiting = until_set(hurry);
+  const auto raced = co_await io::race(loop_, std::move(stopping), std::move(waiting));
+  if (raced.b != io::Wake::kReady) co_return;
+  log_warning("supervisor: what has not stopped yet is killed");
+  (void)co_await stop_all(0);
+}
+
+io::Task<io::Wake> Supervisor::until_set(io::Event& event) {
+  const io::Deadline never = io::Deadline::never();
+  const io::Wake wake = co_await event.wait(never);
+  co_return wake;
+}
+
+io::Task<Result<>> Supervisor::stop_all(unsigned grace_seconds) {
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope stops(loop_, inherited);
-  for (const auto& [id, container] : containers_) stops.spawn(stop_one(container));
+  for (const auto& [id, container] : containers_) stops.spawn(stop_one(container, grace_seconds));
   Result<> stopped = co_await stops.join();
   co_return stopped;
 }
 
-io::Task<> Supervisor::stop_one(std::shared_ptr<Supervised> container) {
+io::Task<> Supervisor::stop_one(std::shared_ptr<Supervised> container, unsigned grace_seconds) {
   const bool runs = container->pid() != 0;
-  Result<> stopped = co_await container->stop_for_exit(kExitGraceSeconds);
+  Result<> stopped = co_await container->stop_for_exit(grace_seconds);
   // Its last words are brought home, too.
   if (stopped && runs) stopped = co_await container->wait_settled();
-  if (!stopped) log_warning(cat("container ", container->definition().id, ": ", stopped.error().text));
+  if (!stopped && !io::is_cancelled(stopped.error()))
+    log_warning(cat("container ", container->definition().id, ": ", stopped.error().text));
 }
 
 Result<int> run_supervisor(SupervisorOptions options) {

@@ -74,6 +74,7 @@ class Supervisor final : public Service {
   io::Task<Result<>> hold_own();
   io::Task<Result<>> hold_self();
   io::Task<Result<>> replace_copier(Error why);
+  io::Task<Result<>> hold_if_kept(KeeperHold request);
   io::Task<Result<std::shared_ptr<Supervised>>> recover_one(std::string id, std::optional<HeldRun>& kept);
   io::Task<Result<>> find_unheld(const Definition& definition, std::optional<HeldRun>& kept);
   io::Task<> drop_strangers();
@@ -97,10 +98,13 @@ class Supervisor final : public Service {
   // supervisor.cc
   void adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
   io::Task<Result<>> listen_to_keeper();
-  io::Task<> stop_one(std::shared_ptr<Supervised> container);
+  io::Task<Result<>> end(io::Signals& caught, std::optional<int>& signo, io::Scope& service);
+  io::Task<> heed_further(io::Signals& caught, std::optional<int>& signo, io::Event& hurry);
+  io::Task<Result<>> stop_all(unsigned grace_seconds);
+  io::Task<> stop_one(std::shared_ptr<Supervised> container, unsigned grace_seconds);
   io::Task<Result<>> live(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
-  io::Task<Result<>> shut_down();
-  io::Task<io::Wake> handover_asked();
+  io::Task<> shut_down(io::Event& hurry);
+  static io::Task<io::Wake> until_set(io::Event& event);
   io::Task<Result<std::optional<int>>> next_signal(io::Signals& caught);
   io::Task<> stand_still(io::Scope& service);
   std::vector<KeptSlot> kept() const;

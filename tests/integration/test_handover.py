@@ -1,6 +1,7 @@
 """A supervisor whose keeper has gone, killed or told to end, and the next one that takes everything over."""
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -357,6 +358,53 @@ def test_a_taker_that_dies_in_the_middle_costs_nothing(supervised, bundle):
     host.eventually(lambda: gone(holder), what="the end of the holder")
     assert wait_codes(it, [box]) == ["1"]
     check_logs(it, [box], 500)
+
+
+@contextlib.contextmanager
+def recovery_waits(it):
+    """A supervisor that starts meanwhile does not get further than to its definitions, and goes on at the end."""
+    directory = os.open(it.state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["successor", "first"])
+def test_a_supervisor_that_loses_its_keeper_while_it_starts_goes_on(supervised, bundle, new):
+    it = supervised.begin()
+    box = bundle().sh("while :; do sleep 0.05; done")
+    it.up(box).ok()
+    running = pids(it, [box])
+    it.process.send_signal(signal.SIGSTOP)
+    former = it.kill_supervisor()
+    if new:  # which finds a container that no keeper has
+        it.process.kill()
+        it.process.wait()
+        with open(it.errors, "ab") as errors:
+            it.process = subprocess.Popen(
+                [it.runtime.program, "--root", it.runtime.root, "supervise", "--state-dir", it.state_dir],
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=it.runtime.environment(None))
+        orphan = 0
+        while orphan == 0:
+            orphan = it.supervisor()
+        os.kill(orphan, signal.SIGSTOP)  # long before it has come so far
+        it.process.kill()
+        it.process.wait()
+        os.kill(orphan, signal.SIGCONT)
+    else:
+        with recovery_waits(it):
+            it.process.send_signal(signal.SIGCONT)
+            orphan = host.eventually(lambda: it.supervisor() not in (0, former) and it.supervisor(),
+                                     what="a supervisor")
+            it.process.kill()
+            it.process.wait()
+    host.eventually(lambda: it.listing()[0]["pid"] == running[0], what="answers")
+    assert orphan in orphans()
+    it.begin()
+    assert pids(it, [box]) == running
+    it.runtime.call("stop", "--time", "0", box.id).ok()
 
 
 def test_an_orphan_that_is_told_to_end_leaves_a_holder(supervised, bundle):
