@@ -11,6 +11,7 @@
 
 #include "engine/json.h"
 #include "engine/json_write.h"
+#include "engine/log.h"
 #include "engine/seal.h"
 #include "engine/supervisor/paths.h"
 #include "sys/file.h"
@@ -21,6 +22,8 @@ namespace gantry {
 namespace {
 
 constexpr char kDefinitionFile[] = "definition.json";
+constexpr char kFlushedFile[] = ".definition.json.flushed";
+constexpr char kFlushedTemp[] = ".definition.json.flushed.new";
 constexpr char kConfigFile[] = "config.json";
 constexpr size_t kMaxDefinition = 1u << 20;
 
@@ -168,6 +171,7 @@ Result<> DefinitionStore::create(const Definition& definition, std::string_view 
   // Logs of a removed namesake may be there; a definition may not.
   if (::faccessat(dir.get(), kDefinitionFile, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
     return std::unexpected(Error{"container with given ID already exists", EEXIST});
+  if (::unlinkat(dir.get(), kFlushedFile, 0) < 0 && errno != ENOENT) return fail_path(errno, "unlink", kFlushedFile);
   GANTRY_TRY(sys::replace_file_at(dir, kConfigFile, config, 0600));
   return save(definition);
 }
@@ -182,7 +186,13 @@ Result<LoadedDefinition> DefinitionStore::load(const std::string& id) const {
   GANTRY_LET(const sys::Fd dir, open_dir(id));
   GANTRY_LET(const std::string bytes, sys::read_file_at(dir, kDefinitionFile, kMaxDefinition));
   GANTRY_LET(const std::string boot, sys::boot_id());
-  return decode_definition(bytes, id, boot);
+  auto loaded = decode_definition(bytes, id, boot);
+  if (loaded) return loaded;
+  const auto flushed = sys::read_file_at(dir, kFlushedFile, kMaxDefinition);
+  if (!flushed) return loaded;
+  auto former = decode_definition(*flushed, id, boot);
+  // Within one boot no power cut can have done it, and the damage is somebody's to look at.
+  return former && !former->this_boot ? std::move(former) : std::move(loaded);
 }
 
 Result<std::string> DefinitionStore::load_config(const std::string& id) const {
@@ -232,13 +242,43 @@ Result<std::vector<sys::Fd>> DefinitionStore::open_for_flush(const std::string& 
   return fds;
 }
 
+Result<sys::Fd> DefinitionStore::open_definition(const std::string& id) const {
+  GANTRY_LET(const sys::Fd dir, open_dir(id));
+  return sys::open_at(dir, kDefinitionFile, O_RDONLY | O_NOFOLLOW);
+}
+
+Result<> DefinitionStore::keep_flushed(const std::string& id, const sys::Fd& definition) const {
+  GANTRY_LET(const sys::Fd dir, open_dir(id));
+  if (::unlinkat(dir.get(), kFlushedTemp, 0) < 0 && errno != ENOENT) return fail_path(errno, "unlink", kFlushedTemp);
+  const std::string source = cat("/proc/self/fd/", definition.get());
+  // ENOENT: it has been replaced meanwhile.
+  if (::linkat(AT_FDCWD, source.c_str(), dir.get(), kFlushedTemp, AT_SYMLINK_FOLLOW) < 0)
+    return errno == ENOENT ? Result<>() : fail_path(errno, "link", kFlushedTemp);
+  if (::renameat(dir.get(), kFlushedTemp, dir.get(), kFlushedFile) < 0) return fail_path(errno, "rename", kFlushedTemp);
+  // The rename does nothing when both were the same file already.
+  ::unlinkat(dir.get(), kFlushedTemp, 0);
+  return {};
+}
+
+Result<> DefinitionStore::flush(const std::string& id) const {
+  GANTRY_LET(const std::vector<sys::Fd> files, open_for_flush(id));
+  GANTRY_LET(const sys::Fd definition, open_definition(id));
+  for (const sys::Fd& file : files)
+    if (::fsync(file.get()) < 0) return fail_path(errno, "fsync", dir_of(id));
+  return keep_flushed(id, definition);
+}
+
 Result<> mark_stopped_by_user(const std::string& state_dir, const std::string& id) {
   GANTRY_LET(const DefinitionStore store, DefinitionStore::open(state_dir));
   auto loaded = store.load(id);
   if (!loaded && loaded.error().sys_errno == ENOENT) return {};
   if (!loaded) return forward(std::move(loaded));
   loaded->definition.stopped_by_user = true;
-  return store.save(loaded->definition);
+  GANTRY_TRY(store.save(loaded->definition));
+  if (loaded->definition.restart.when == api::Restart::kNo) return {};
+  // The mark is set; that it may not outlive a power cut is no reason to leave the container alone.
+  if (const auto flushed = store.flush(id); !flushed) log_warning(cat("container ", id, ": ", flushed.error().text));
+  return {};
 }
 
 }  // namespace gantry

@@ -71,14 +71,21 @@ class DefinitionStore {
   /// Makes ID/ with config.json. EEXIST when there is one.
   Result<> create(const Definition& definition, std::string_view config) const;
   Result<> save(const Definition& definition) const;
+  /// The last one that was flushed, when a power cut has damaged what came after it.
   Result<LoadedDefinition> load(const std::string& id) const;
   Result<std::string> load_config(const std::string& id) const;
   /// Removes ID/ and all that is in it, but for the log files when `keep_log`. Missing is fine.
   Result<> remove(const std::string& id, bool keep_log) const;
   /// Sorted. Directories without a definition.json (half-made, or kept logs) are not listed.
   Result<std::vector<std::string>> ids() const;
-  /// For flushing: definition.json and its directory.
+  /// For flushing: definition.json, config.json and their directories.
   Result<std::vector<sys::Fd>> open_for_flush(const std::string& id) const;
+  Result<sys::Fd> open_definition(const std::string& id) const;
+  /// Gives the file of open_definition(), which has been flushed since, a second name: load() falls back on it after a
+  /// power cut that a later definition.json did not survive. Nothing happens when it is out of date.
+  Result<> keep_flushed(const std::string& id, const sys::Fd& definition) const;
+  /// All of that at once; waits for the disk.
+  Result<> flush(const std::string& id) const;
 
  private:
   DefinitionStore(std::string path, sys::Fd dir) : path_(std::move(path)), dir_(std::move(dir)) {}

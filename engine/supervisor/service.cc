@@ -238,6 +238,7 @@ io::Task<Result<>> Supervisor::signal(api::Signal call) {
   }
   if (for_good) container->mark_stopped();
   Result<> sent = co_await kill(parts_->env, std::move(call.id), call.signo, call.all);
+  if (for_good) co_await container->flush_record();
   co_return sent;
 }
 

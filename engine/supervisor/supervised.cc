@@ -149,10 +149,24 @@ io::Task<Result<>> Supervised::finish_run(api::Exit exit, bool begun) {
   co_return Result<>();
 }
 
+Result<> Supervised::save_once() {
+  flushed_ = false;
+  ++saves_;
+  return host_.definitions.save(definition_);
+}
+
+/// What a power cut takes is an older record, not the container.
+io::Task<> Supervised::flush_record() {
+  const Result<> durable = co_await make_durable();
+  if (!durable) log_warning(cat("container ", definition_.id, ": its definition: ", durable.error().text));
+}
+
 /// Tries until it is done: an end that is not on record would be lost together with this process.
 io::Task<Result<>> Supervised::save() {
   for (bool told = false;; told = true) {
-    const Result<> saved = host_.definitions.save(definition_);
+    const Result<> saved = save_once();
+    // A run's end is told first, and then flushed on its way home.
+    if (saved && !run_) co_await flush_record();
     if (saved || unrecorded_) co_return Result<>();
     if (!told) log_warning(cat("container ", definition_.id, ": its definition cannot be saved: ", saved.error().text));
     const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kSaveAgainMs));
@@ -223,6 +237,7 @@ io::Task<bool> Supervised::drain() {
 
 /// All that the run has written goes into the log; then nothing is left of the run but its record.
 io::Task<Result<>> Supervised::bring_home() {
+  if (!output_dropped_) co_await flush_record();
   for (bool home = output_dropped_; !home;) {
     home = co_await drain();
     home = home || output_dropped_;
@@ -297,10 +312,15 @@ io::Task<Result<>> Supervised::await_running() {
 }
 
 io::Task<Result<>> Supervised::make_durable() {
-  if (definition_.restart.when == api::Restart::kNo) co_return Result<>();
+  if (flushed_ || definition_.restart.when == api::Restart::kNo) co_return Result<>();
   GANTRY_CO_LET(std::vector<sys::Fd> files, host_.definitions.open_for_flush(definition_.id));
-  Result<> flushed = co_await host_.flusher.flush(std::move(files));
-  co_return flushed;
+  GANTRY_CO_LET(const sys::Fd definition, host_.definitions.open_definition(definition_.id));
+  const uint64_t saves = saves_;
+  GANTRY_CO_TRY(co_await host_.flusher.flush(std::move(files)));
+  flushed_ = saves == saves_;
+  // Some file systems have no links; what is flushed is so without it.
+  (void)host_.definitions.keep_flushed(definition_.id, definition);
+  co_return Result<>();
 }
 
 /// A full disk does not keep a container from being stopped: what cannot be noted now is noted together with the end.
@@ -308,7 +328,7 @@ bool Supervised::mark_stopped() {
   const bool marked = std::exchange(definition_.stopped_by_user, true);
   nudge_.set();
   if (marked) return true;
-  const Result<> saved = host_.definitions.save(definition_);
+  const Result<> saved = save_once();
   if (!saved) log_warning(cat("container ", definition_.id, ": its definition cannot be saved: ", saved.error().text));
   return saved.has_value();
 }

@@ -68,6 +68,8 @@ class Supervised final : CreateGuard {
 
   /// What must outlive the boot is on the disk: the definition of a container that is started again.
   io::Task<Result<>> make_durable();
+  /// The same where a failure is only to be told.
+  io::Task<> flush_record();
 
   /// Nothing is to be started again. Ends a back-off.
   /// False when that cannot be put on record now; it counts all the same.
@@ -120,6 +122,7 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> back_off();
   io::Task<Result<>> skip_run();
   void start_streams();
+  Result<> save_once();
   io::Task<Result<>> save();
   io::Task<Result<>> await_running();
   io::Task<Result<>> end_run(unsigned grace_seconds);
@@ -142,6 +145,8 @@ class Supervised final : CreateGuard {
   bool found_log_ = false, log_prepared_ = false;
   bool being_removed_ = false, removed_ = false;
   bool output_dropped_ = false;
+  bool flushed_ = false;  ///< nothing has been saved since the last flush; a former supervisor may not have come to it
+  uint64_t saves_ = 0;
   bool unrecorded_ = false;  ///< it is being removed, and its definition cannot be written
 };
 
