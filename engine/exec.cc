@@ -198,7 +198,9 @@ io::Task<Result<int>> Execution::run() {
   GANTRY_CO_LET(LaunchRequest request, plan());
   std::optional<ForwardedSignals> forwarded;
   if (!options_.detach) forwarded.emplace(env_.loop);
-  Result<sys::Child> launched = co_await launch(env_, std::move(request), *this);
+  io::Task<Result<sys::Child>> launching = forwarded ? launch_attended(env_, std::move(request), *this, *forwarded)
+                                                     : launch(env_, std::move(request), *this);
+  Result<sys::Child> launched = co_await std::move(launching);
   if (!launched) co_return forward(std::move(launched), cat("unable to start container process", reason(launched)));
   if (!options_.pid_file.empty()) {
     Result<> written = sys::write_pid_file(options_.pid_file, launched->pid);

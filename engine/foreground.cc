@@ -4,17 +4,22 @@
 
 #include <array>
 #include <csignal>
+#include <vector>
 
 #include "engine/spawner.h"
 #include "io/scope.h"
 #include "io/timer.h"
 #include "sys/proc.h"
+#include "sys/text.h"
 
 namespace gantry {
 namespace {
 
 // How long a terminal's output may go on after the process' end: something it left behind may hold the pty for ever.
 constexpr int64_t kDrainMs = 300;
+
+// A process that has not come by then may be kept from it.
+constexpr int64_t kUsualLaunchMs = 1'000;
 
 // All but SIGURG (as runc), the stop signals that cannot be caught, and what a fault of our own raises. SIGCHLD is not
 // forwarded: it says that there may be an orphan to reap.
@@ -45,6 +50,18 @@ io::Task<> forward_signals(io::Signals& signals, const sys::Child& process,
   }
 }
 
+/// Done when the process is long in coming and somebody wants the end. What was taken is in `kept`.
+io::Task<Result<>> end_wanted(io::Loop& loop, io::Signals& signals, std::vector<int>& kept) {
+  io::Wake wake = co_await io::sleep_for(loop, std::chrono::milliseconds(kUsualLaunchMs));
+  const io::Deadline never = io::Deadline::never();
+  while (wake != io::Wake::kCancelled) {
+    GANTRY_CO_LET(const int signo, co_await signals.next(never));
+    kept.push_back(signo);
+    if (signo == SIGINT || signo == SIGTERM || signo == SIGHUP || signo == SIGQUIT) co_return Result<>();
+  }
+  co_return io::fail_wake(wake, "waiting for a signal");
+}
+
 io::Task<> relay_terminal(io::Loop& loop, ForegroundTerminal& terminal) {
   Result<> relayed = co_await terminal.relay(loop);
   if (!relayed && !io::is_cancelled(relayed.error())) log_warning(relayed.error().text);
@@ -53,6 +70,18 @@ io::Task<> relay_terminal(io::Loop& loop, ForegroundTerminal& terminal) {
 }  // namespace
 
 ForwardedSignals::ForwardedSignals(io::Loop& loop) : signals_(loop, kForwarded) {}
+
+io::Task<Result<sys::Child>> launch_attended(Env& env, LaunchRequest request, LaunchHandler& handler,
+                                             ForwardedSignals& forwarded) {
+  std::vector<int> kept;
+  io::Task<Result<sys::Child>> launching = launch(env, std::move(request), handler);
+  io::Task<Result<>> waiting = end_wanted(env.loop, forwarded.signals(), kept);
+  auto raced = co_await io::race(env.loop, std::move(launching), std::move(waiting));
+  if (!raced.a && raced.b && io::is_cancelled(raced.a.error()))
+    co_return std::unexpected(Error{cat("interrupted by signal ", kept.back()), EINTR});
+  for (const int signo : kept) (void)std::raise(signo);  // caught again, and forwarded then
+  co_return std::move(raced.a);
+}
 
 io::Task<Result<int>> attend(Env& env, const sys::Child& process, std::optional<ForegroundTerminal>& terminal,
                              ForwardedSignals& forwarded) {

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "engine/launch.h"
 #include "engine/terminal.h"
 #include "engine/verbs.h"
 #include "io/signal.h"
@@ -19,6 +20,11 @@ class ForwardedSignals {
  private:
   io::Signals signals_;
 };
+
+/// launch() for a foreground command. Signals wait for the process; but when it takes long to come (its cgroup is
+/// frozen, say), one that means the end ends the launch: EINTR.
+io::Task<Result<sys::Child>> launch_attended(Env& env, LaunchRequest request, LaunchHandler& handler,
+                                             ForwardedSignals& forwarded);
 
 /// Forwards signals (SIGWINCH resizes), relays the terminal and waits for the end. With a terminal, all that the
 /// process has written before its end is on stdout when this returns, and the terminal's mode is restored.

@@ -18,6 +18,7 @@ class OneShot {
  public:
   OneShot(std::string root, bool explicit_root, std::string program, unsigned inherited_fds)
       : store_(std::move(root), explicit_root),
+        spawner_(loop_),
         exits_(loop_),
         env_{loop_, store_, spawner_, exits_, std::move(program), inherited_fds} {}
 

@@ -2,7 +2,12 @@
 
 #include <sys/wait.h>
 
+#include <chrono>
+#include <csignal>
+
+#include "io/timer.h"
 #include "io/watch.h"
+#include "sys/proc.h"
 
 namespace gantry {
 
@@ -15,6 +20,14 @@ io::Task<Result<sys::Child>> LocalSpawner::spawn(const sys::SpawnFds& fds) {
 }
 
 io::Task<Result<>> LocalSpawner::executed(const sys::SpawnFds& fds, sys::Child& launcher) {
+  // Only one that was born in a cgroup that is frozen takes longer than the first wait.
+  constexpr long kUsualNs = 20'000'000;
+  for (long wait_ns = kUsualNs; !sys::has_departed(launcher, wait_ns); wait_ns = 0) {
+    const io::Wake wake = co_await io::sleep_for(loop_, std::chrono::milliseconds(10));
+    if (wake != io::Wake::kCancelled) continue;
+    (void)sys::pidfd_signal(launcher.pidfd, SIGKILL);
+    co_return io::fail_wake(wake, "start of gantry-init");
+  }
   co_return sys::finish_launcher(fds, launcher);
 }
 

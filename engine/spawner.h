@@ -30,7 +30,7 @@ class Spawner {
   /// has something to do meanwhile; what is sent to the launcher waits in its socket.
   virtual io::Task<Result<sys::Child>> spawn(const sys::SpawnFds& fds) = 0;
   /// To be called after each spawn(), with the same descriptors: returns when `launcher` is gantry-init. On an error it
-  /// is gone.
+  /// is gone; when cancelled (ECANCELED) it is dying, and still to be waited for.
   virtual io::Task<Result<>> executed(const sys::SpawnFds& fds, sys::Child& launcher);
 };
 
@@ -46,8 +46,12 @@ class ExitSource {
 /// gantry itself is the parent: clone3 and waitid(P_PIDFD).
 class LocalSpawner final : public Spawner {
  public:
+  explicit LocalSpawner(io::Loop& loop) : loop_(loop) {}
   io::Task<Result<sys::Child>> spawn(const sys::SpawnFds& fds) override;
   io::Task<Result<>> executed(const sys::SpawnFds& fds, sys::Child& launcher) override;
+
+ private:
+  io::Loop& loop_;
 };
 
 class LocalExits final : public ExitSource {

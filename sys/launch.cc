@@ -238,10 +238,14 @@ long clone_child(const struct clone_args& args, Departure* departure) {
   return clone_onto_stack(SYS_clone, flags, args.stack + args.stack_size, args.pidfd, args.child_tid, departure);
 }
 
-/// Returns when the child no longer uses our memory. Kernel-bounded: it only executes its image.
-void await_departure(Departure& departure) {
-  for (int here; (here = __atomic_load_n(&departure.here, __ATOMIC_ACQUIRE)) != 0;)
-    ::syscall(SYS_futex, &departure.here, FUTEX_WAIT, here, nullptr, nullptr, 0);
+/// Waits until the child no longer uses our memory. Nearly kernel-bounded, as it only executes its image; but one that
+/// was born in a frozen cgroup does not. False: not within `limit`; nullptr: however long it takes.
+bool await_departure(Departure& departure, const timespec* limit) {
+  for (int here; (here = __atomic_load_n(&departure.here, __ATOMIC_ACQUIRE)) != 0;) {
+    const long waited = ::syscall(SYS_futex, &departure.here, FUTEX_WAIT, here, limit, nullptr, 0);
+    if (waited < 0 && errno == ETIMEDOUT) return false;
+  }
+  return true;
 }
 
 /// One try. The error's errno is that of the clone.
@@ -330,8 +334,14 @@ Error exec_init(const char* job, int image_at) {
 }
 
 void DepartureEnd::operator()(Departure* departure) const {
-  await_departure(*departure);
-  delete departure;
+  // Memory that is still in use is lost rather than freed.
+  const timespec limit{1, 0};
+  if (await_departure(*departure, &limit)) delete departure;
+}
+
+bool has_departed(const Child& launcher, long limit_ns) {
+  const timespec limit{0, limit_ns};
+  return !launcher.departure || await_departure(*launcher.departure, &limit);
 }
 
 Result<Child> begin_launcher(const SpawnFds& fds) {
@@ -345,7 +355,7 @@ Result<Child> begin_launcher(const SpawnFds& fds) {
 
 Result<> finish_launcher(const SpawnFds& fds, Child& launcher) {
   if (!launcher.departure) return {};
-  await_departure(*launcher.departure);
+  (void)await_departure(*launcher.departure, nullptr);
   const int err = launcher.departure->err;
   launcher.departure.reset();
   if (err == 0) return {};

@@ -34,8 +34,8 @@ struct SpawnFds {
   int cgroup = -1;  ///< cgroup2 directory to be born in (CLONE_INTO_CGROUP), not passed on; -1 = the caller's
 };
 
-/// Memory of ours that a new process uses until it has executed gantry-init. The end of it waits for that, so it is
-/// never freed early.
+/// Memory of ours that a new process uses until it has executed gantry-init. The end of it waits for that for a
+/// second; it is never freed early.
 struct Departure;
 struct DepartureEnd {
   void operator()(Departure* departure) const;
@@ -61,5 +61,9 @@ Result<Child> spawn_launcher(const SpawnFds& fds);
 /// another child with another image. After an error of finish_launcher there is no child.
 Result<Child> begin_launcher(const SpawnFds& fds);
 Result<> finish_launcher(const SpawnFds& fds, Child& launcher);
+
+/// Waits up to `limit_ns` (below a second) until finish_launcher would not wait. A launcher that was born in a frozen
+/// cgroup may take for ever; SIGKILL ends it (in a v1 freezer only when it is thawed, but nothing is born there).
+bool has_departed(const Child& launcher, long limit_ns);
 
 }  // namespace gantry::sys

@@ -38,7 +38,8 @@ struct KeeperHold {
 class KeeperLink {
  public:
   /// Hears of every exit, also of those that wait() is asked for, from the task that listens. Must not destroy the
-  /// link.
+  /// link. For whoever looks at the keeper itself (tests/integration/keeper/puppet.cc): what wait() tells has no slot
+  /// and no time.
   class Observer {
    public:
     virtual void process_exited(const KeeperExit& exit) = 0;
@@ -77,6 +78,7 @@ class KeeperLink {
 
   /// Forgets an unclaimed exit of `pid`: it belongs to an earlier process, this number is in use again.
   void forget(pid_t pid) { early_.erase(pid); }
+  /// Whether wait() would return at once: how much is remembered can be seen without taking it.
   bool has_exit(pid_t pid) const { return early_.contains(pid); }
 
   static constexpr size_t kMaxEarly = 4096;

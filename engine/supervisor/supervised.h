@@ -63,7 +63,7 @@ class Supervised final : CreateGuard {
   /// Waits until it has ended for good.
   io::Task<Result<>> wait_ended();
   bool has_ended() const { return ended_.is_set(); }
-  /// Waits for the end of live() itself, which may still have output to bring home.
+  /// Waits for the end of live() itself, which may still have output to bring home. ETIMEDOUT after 10 s, ECANCELED.
   io::Task<Result<>> wait_settled();
 
   /// What must outlive the boot is on the disk: the definition of a container that is started again.
@@ -74,11 +74,14 @@ class Supervised final : CreateGuard {
   /// Nothing is to be started again. Ends a back-off.
   /// False when that cannot be put on record now; it counts all the same.
   bool mark_stopped();
-  /// mark_stopped(), the stop signal, and SIGKILL when it has not ended after `grace_seconds`.
+  /// mark_stopped(), the stop signal, and SIGKILL when it has not ended after `grace_seconds`. Errors: the definition
+  /// cannot be written; ETIMEDOUT when a start that is due hangs; it ignores SIGKILL; ECANCELED, after which the mark
+  /// stays and the call can be made again.
   io::Task<Result<>> stop(unsigned grace_seconds);
   /// Ends the run because the supervisor ends: what the policy wants is left to the next one.
   io::Task<Result<>> stop_for_exit(unsigned grace_seconds);
-  /// mark_stopped() and SIGKILL for all of it.
+  /// mark_stopped() and SIGKILL for all of it. Errors: those of stop(), but a definition that cannot be written is
+  /// none.
   io::Task<Result<>> kill_now();
 
   /// Removes the log's files; one that may lie where nobody answers is left alone.

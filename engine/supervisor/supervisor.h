@@ -57,7 +57,8 @@ class Supervisor final : public Service {
   static io::Task<Result<std::unique_ptr<Supervisor>>> open(io::Loop& loop, SupervisorOptions options);
   ~Supervisor() override;
 
-  /// Serves until a signal says to end.
+  /// Serves until a signal says to end; the exit status. SIGTERM, SIGINT: for good, and with stop_on_exit a second one
+  /// ends the grace of what is being stopped. SIGHUP: for a successor. Calls of clients that wait then get no answer.
   io::Task<Result<int>> run();
 
   // service.cc

@@ -1,6 +1,7 @@
 """exec (EX rows) and what it shares with the container's own process."""
 import json
 import os
+import signal
 import stat
 import subprocess
 
@@ -301,6 +302,31 @@ def test_ex18_ignore_paused_runs_after_the_thaw(runtime, box):
         process.wait(0.3)
     runtime.call("resume", box.id).ok()
     assert runtime.finish(process).ok().out == "thawed\n"
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_ex18_frozen_at_the_same_moment(runtime, box, signo):
+    """A process that is born in a frozen cgroup does not come so far as to execute anything."""
+    if runtime.peer:
+        pytest.skip("gantry's own promise")
+    pid = runtime.state(box)["pid"]
+    path = next((line[3:] for line in host.read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::/")), "")
+    tops = [top for top in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup") if os.path.exists(f"{top}{path}/cgroup.freeze")]
+    if not tops or path in ("", "/"):
+        pytest.skip("no unified hierarchy with a cgroup of the container")
+    freeze = f"{tops[0]}{path}/cgroup.freeze"
+    with open(freeze, "w", encoding="ascii") as file:
+        file.write("1")
+    try:
+        process = runtime.spawn("exec", "--ignore-paused", box.id, "true")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.3)
+        process.send_signal(signo)
+        runtime.finish(process, 5).fails("interrupted by signal", code=255)
+    finally:
+        with open(freeze, "w", encoding="ascii") as file:
+            file.write("0")
+    runtime.exec(box, ["true"]).ok()
 
 
 def test_ex19_stopped(runtime, bundle):
