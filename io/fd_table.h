@@ -1,34 +1,53 @@
-// Which coroutine waits for which descriptor. uv takes one handle for each descriptor and loop; here several may wait
-// for one, with different events. Only for the .cc files of io/.
+// Which coroutine waits for which descriptor: an epoll set of our own, which the uv loop watches as a single
+// descriptor. uv's own handles cost 5 system calls and 300 bytes for each wait; a supervisor has thousands of them.
+// Only for the .cc files of io/.
 #pragma once
 
 #include <uv.h>
 
-#include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "io/loop.h"
 #include "io/uv_handle.h"
+#include "sys/fd.h"
 
 namespace gantry::io {
 
-/// The wait of one coroutine for events of one descriptor.
-class FdWaiter final : public Waiter {
+/// Somebody who wants to hear, once, of events of one descriptor. Leaves the table before it dies.
+class FdListener {
  public:
-  /// `events`: POLLIN, POLLOUT, POLLPRI, POLLRDHUP.
-  FdWaiter(Loop& loop, int fd, short events, Deadline deadline) : Waiter(loop, deadline), fd_(fd), events_(events) {}
-  ~FdWaiter() override { disarm(); }
+  /// `events`: POLLIN, POLLOUT, POLLPRI, POLLRDHUP; an error or the end of the other side is always told.
+  FdListener(int fd, short events) : fd_(fd), events_(events) {}
+  FdListener(const FdListener&) = delete;
+  FdListener& operator=(const FdListener&) = delete;
 
   int fd() const { return fd_; }
   short events() const { return events_; }
 
+ protected:
+  ~FdListener() = default;
+
  private:
-  bool arm() override;
-  void disarm() override;
+  friend class FdTable;
+  /// It is out of the table already. Must only take notes.
+  virtual void fd_ready() = 0;
 
   int fd_;
   short events_;
+  FdListener* next_ = nullptr;
+};
+
+/// The wait of one coroutine for events of one descriptor.
+class FdWaiter final : public Waiter, FdListener {
+ public:
+  FdWaiter(Loop& loop, int fd, short events, Deadline deadline) : Waiter(loop, deadline), FdListener(fd, events) {}
+  ~FdWaiter() override { disarm(); }
+
+ private:
+  bool arm() override;
+  void disarm() override;
+  void fd_ready() override;
+
   bool armed_ = false;
   UvTimer retry_;
 };
@@ -36,25 +55,27 @@ class FdWaiter final : public Waiter {
 /// The waits of a loop.
 class FdTable {
  public:
-  explicit FdTable(uv_loop_t& loop) : loop_(loop) {}
+  explicit FdTable(uv_loop_t& loop);
 
-  /// Status of the registration: 0, or uv's error and nothing is registered.
-  int add(FdWaiter& waiter);
-  void remove(FdWaiter& waiter);
+  /// 0, or negative errno and nothing is registered: EPERM for a file that cannot be waited for, EBADF. Sets O_NONBLOCK
+  /// on the open file description.
+  int add(FdListener& listener);
+  void remove(FdListener& listener);
 
  private:
+  /// All that wait for one descriptor, whose number is the index.
   struct Watched {
-    FdTable* table;
-    int fd;
-    int mask = 0;
-    UvHandle<uv_poll_t> poll;
-    std::vector<FdWaiter*> waiters;
+    FdListener* first = nullptr;
+    uint32_t mask = 0;  ///< what the kernel was told
   };
-  static void on_poll(uv_poll_t* poll, int status, int events);
-  static void restart(Watched& watched);
+  void dispatch();
+  void tell(int fd, uint32_t events);
+  int enlist(int fd, uint32_t mask);
 
-  uv_loop_t& loop_;
-  std::unordered_map<int, std::unique_ptr<Watched>> watched_;
+  sys::Fd epoll_;
+  UvHandle<uv_poll_t> handle_;
+  std::vector<Watched> watched_;
+  size_t listeners_ = 0;
 };
 
 }  // namespace gantry::io

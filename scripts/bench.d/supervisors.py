@@ -74,7 +74,7 @@ class Gantry:
 
     def __init__(self, program, arena):
         self.program, self._arena = str(program), arena
-        self._root, self._state = arena.state / "supervised", arena.directory / "supervised"
+        self._root, self._state = arena.state / "supervised", arena.state / "definitions"
         self._bundle = arena.directory / "bundles/idle"
         self._log = arena.directory / "supervise.log"
         self.socket = self._root / "@supervisor/socket"
@@ -157,7 +157,7 @@ class Conmon:
         self._batches = 0
 
     def __enter__(self):
-        self._directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{self._root.name}-", dir=self._arena.directory))
+        self._directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{self._root.name}-", dir=self._arena.state))
         (self._directory / "exits").mkdir()
         self._script.write_text(_CONMON, encoding="ascii")
         return self
