@@ -13,6 +13,7 @@ namespace gantry::io {
 namespace {
 
 constexpr int kEventsPerTurn = 128;
+constexpr int64_t kRetryMs = 10;
 
 /// POLLIN and the others have the same numbers for epoll. One shot: what somebody forgot to take out is told once.
 epoll_event wanted(int fd, uint32_t mask) {
@@ -42,7 +43,7 @@ bool FdWaiter::arm() {
   if (status < 0) {
     // Out of memory or of epoll watches: the caller looks himself, but does not spin.
     retry_ = loop().start_timer(
-        Deadline::in_ms(10), [](void* self) { static_cast<FdWaiter*>(self)->wake(Wake::kReady); }, this);
+        Deadline::in_ms(kRetryMs), [](void* self) { static_cast<FdWaiter*>(self)->wake(Wake::kReady); }, this);
   }
   return true;
 }
@@ -56,6 +57,29 @@ void FdWaiter::disarm() {
 void FdWaiter::fd_ready() {
   armed_ = false;
   wake(Wake::kReady);
+}
+
+void FdWatch::start() {
+  if (listening_) return;
+  const int status = loop_.fds().add(*this);
+  listening_ = status == 0;
+  if (listening_) return;
+  if (status == -EPERM || status == -EBADF) return loop_.post(*this);
+  retry_ =
+      loop_.start_timer(Deadline::in_ms(kRetryMs), [](void* self) { static_cast<FdWatch*>(self)->fd_ready(); }, this);
+}
+
+void FdWatch::stop() {
+  if (listening_) loop_.fds().remove(*this);
+  listening_ = false;
+  retry_.reset();
+  unlink();
+}
+
+void FdWatch::fd_ready() {
+  listening_ = false;
+  retry_.reset();
+  loop_.post(*this);
 }
 
 FdTable::FdTable(uv_loop_t& loop) : epoll_(::epoll_create1(EPOLL_CLOEXEC)), handle_(new uv_poll_t) {

@@ -8,34 +8,11 @@
 #include <vector>
 
 #include "io/loop.h"
+#include "io/readable.h"
 #include "io/uv_handle.h"
 #include "sys/fd.h"
 
 namespace gantry::io {
-
-/// Somebody who wants to hear, once, of events of one descriptor. Leaves the table before it dies.
-class FdListener {
- public:
-  /// `events`: POLLIN, POLLOUT, POLLPRI, POLLRDHUP; an error or the end of the other side is always told.
-  FdListener(int fd, short events) : fd_(fd), events_(events) {}
-  FdListener(const FdListener&) = delete;
-  FdListener& operator=(const FdListener&) = delete;
-
-  int fd() const { return fd_; }
-  short events() const { return events_; }
-
- protected:
-  ~FdListener() = default;
-
- private:
-  friend class FdTable;
-  /// It is out of the table already. Must only take notes.
-  virtual void fd_ready() = 0;
-
-  int fd_;
-  short events_;
-  FdListener* next_ = nullptr;
-};
 
 /// The wait of one coroutine for events of one descriptor.
 class FdWaiter final : public Waiter, FdListener {

@@ -62,35 +62,28 @@ class Pace {
   bool busy_ = false;
 };
 
-/// Waits for output, and closes a log that nobody writes to.
-io::Task<io::Wake> wait_for_output(io::Loop& loop, int source, LogFile& log) {
-  io::Wake wake = io::Wake::kTimeout;
-  if (log.is_open()) {
-    const io::Deadline quiet = io::Deadline::in_ms(kQuietMs);
-    wake = co_await io::wait_fd(loop, source, POLLIN, quiet);
-    if (wake != io::Wake::kTimeout) co_return wake;
-    log.release();
-  }
-  const io::Deadline never = io::Deadline::never();
-  wake = co_await io::wait_fd(loop, source, POLLIN, never);
-  co_return wake;
+/// What copying came to.
+enum class Rest : uint8_t { kEnd, kQuiet, kCancelled };
+
+Rest cancelled_or(io::Wake wake, Rest other) {
+  return wake == io::Wake::kCancelled ? Rest::kCancelled : other;
 }
 
-}  // namespace
-
-io::Task<Result<>> copy_stream(io::Loop& loop, Copier& copier, StreamId id, int source, LogFile& log) {
+/// Copies until the end of the stream, or until nothing has come for a while: then the log is closed.
+[[gnu::noinline]] io::Task<Result<Rest>> copy_until_quiet(io::Loop& loop, Copier& copier, StreamId id, int source,
+                                                          LogFile& log) {
   int64_t retry_ms = kFirstRetryMs;
   Pace pace;
   bool grown = false;
   for (;;) {
     io::Wake wake = co_await io::yield_now(loop);
-    if (wake == io::Wake::kCancelled) co_return Result<>();
+    if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;
     GANTRY_CO_LET(const Copier::Moved moved, copier.step(id, source, log));
-    if (moved == Copier::Moved::kEnd) co_return Result<>();
+    if (moved == Copier::Moved::kEnd) co_return Rest::kEnd;
     if (moved == Copier::Moved::kStalled) {
       const io::Deadline later = io::Deadline::in_ms(retry_ms);
       wake = co_await io::sleep_until(loop, later);
-      if (wake == io::Wake::kCancelled) co_return Result<>();
+      if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;
       retry_ms = std::min(retry_ms * 2, kLastRetryMs);
       continue;
     }
@@ -101,12 +94,51 @@ io::Task<Result<>> copy_stream(io::Loop& loop, Copier& copier, StreamId id, int 
       if (!std::exchange(grown, true)) static_cast<void>(::fcntl(source, F_SETPIPE_SZ, kBusyPipe));
       const io::Deadline soon = io::Deadline::in_ms(kPauseMs);
       wake = co_await io::sleep_until(loop, soon);
-    } else {
-      wake = co_await wait_for_output(loop, source, log);
-      pace.woken(copier.progress(id).offset);
+      if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;
+      continue;
     }
+    if (!log.is_open()) co_return Rest::kQuiet;
+    const io::Deadline quiet = io::Deadline::in_ms(kQuietMs);
+    wake = co_await io::wait_fd(loop, source, POLLIN, quiet);
+    if (wake != io::Wake::kReady) {
+      if (wake == io::Wake::kTimeout) log.release();
+      co_return cancelled_or(wake, Rest::kQuiet);
+    }
+    pace.woken(copier.progress(id).offset);
+  }
+}
+
+}  // namespace
+
+io::Task<Result<>> copy_stream(io::Loop& loop, Copier& copier, StreamId id, int source, LogFile& log) {
+  for (;;) {
+    GANTRY_CO_LET(const Rest rest, co_await copy_until_quiet(loop, copier, id, source, log));
+    if (rest != Rest::kQuiet) co_return Result<>();
+    const io::Deadline never = io::Deadline::never();
+    const io::Wake wake = co_await io::wait_fd(loop, source, POLLIN, never);
     if (wake == io::Wake::kCancelled) co_return Result<>();
   }
+}
+
+StreamCopy::StreamCopy(io::Scope& scope, Copier& copier, StreamId id, int source, LogFile& log, Failed failed)
+    : FdWatch(scope.loop(), source, POLLIN),
+      scope_(scope),
+      copier_(copier),
+      log_(log),
+      failed_(failed),
+      id_(id),
+      source_(source) {}
+
+void StreamCopy::copy_now() {
+  stop();
+  scope_.spawn(copy());
+}
+
+io::Task<> StreamCopy::copy() {
+  io::Loop& loop = scope_.loop();
+  const Result<Rest> rest = co_await copy_until_quiet(loop, copier_, id_, source_, log_);
+  if (!rest && !io::is_cancelled(rest.error())) failed_(rest.error());
+  if (rest && *rest == Rest::kQuiet) start();
 }
 
 io::Task<Result<bool>> drain_stream(io::Loop& loop, Copier& copier, StreamId id, int source, LogFile& log,

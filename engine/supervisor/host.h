@@ -45,6 +45,7 @@ class SlotNumbers {
   uint32_t count() const { return count_; }
 
  private:
+  uint32_t lowest_ = 0;  ///< all below are taken
   std::vector<bool> taken_;
   uint32_t count_ = 0;
 };
@@ -65,8 +66,11 @@ struct HeldRun {
   sys::Fd out, err, pidfd;
 };
 
+class KeeperView;
+
 struct SupervisorHost {
   Env& env;
+  const KeeperView& table;
   KeeperLink& keeper;
   const DefinitionStore& definitions;
   SlotNumbers& slots;

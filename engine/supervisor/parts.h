@@ -21,7 +21,7 @@ struct Supervisor::Parts {
         admission(loop, options.parallel),
         copier(std::move(copying)),
         flusher(loop),
-        host{env, keeper, definitions, slots, suspects, admission, copier, flusher, options.socket} {}
+        host{env, table, keeper, definitions, slots, suspects, admission, copier, flusher, options.socket} {}
 
   KeeperView table;
   StateStore store;

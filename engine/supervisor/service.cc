@@ -166,6 +166,7 @@ void Supervisor::forget(const std::shared_ptr<Supervised>& container, bool keep_
   const Result<> removed = parts_->definitions.remove(id, keep_log);
   if (!removed) log_warning(cat("container ", id, ": ", removed.error().text));
   containers_.erase(found);
+  changed_.set();
 }
 
 io::Task<Result<api::Reply>> Supervisor::wait(api::Wait call) {

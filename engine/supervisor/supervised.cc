@@ -55,14 +55,21 @@ Result<std::unique_ptr<Supervised>> Supervised::make(SupervisorHost& host, Defin
   return std::unique_ptr<Supervised>(new Supervised(host, std::move(definition), std::move(log)));
 }
 
-io::Task<> Supervised::live(std::optional<HeldRun> kept, bool fresh) {
-  bool again = kept.has_value() || !definition_.ended();
+io::Task<> Supervised::live(std::unique_ptr<HeldRun> kept, bool fresh) {
+  bool again = kept != nullptr || !definition_.ended();
   if (definition_.ended()) tell_end();  // what is left to do is only about its output
   while (again) {
-    const Result<> ran = co_await one_run(kept, fresh, again);
+    Result<bool> running = co_await enter_run(std::move(kept), fresh);
+    Result<> ran = running ? Result<>() : forward(std::move(running));
+    if (running && *running) {
+      Result<api::Exit> exit = co_await await_exit();
+      if (!exit) co_return;
+      ran = co_await leave_run(*std::move(exit));
+    }
     if (!ran && io::is_cancelled(ran.error())) co_return;
     if (!ran) log_warning(cat("container ", definition_.id, ": ", ran.error().text));
     fresh = false;
+    again = !first_error_ && !definition_.ended();
     if (!host_.closing) continue;
     settled_.set();
     co_return;
@@ -78,59 +85,59 @@ void Supervised::tell_end() {
   ended_.set();
 }
 
-/// One run from its beginning, or from where a former supervisor left it, to its end on record. The error is that of a
-/// cancelled supervisor, or something to be told.
-io::Task<Result<>> Supervised::one_run(std::optional<HeldRun>& kept, bool fresh, bool& again) {
+// The parts of a run are never inlined: the compiler would put their frames into that of live(), which is there for
+// every container that does nothing.
+
+/// The beginning of a run, or from where a former supervisor left it. True: it is in progress. False: nothing is, and
+/// what there was is over. An error is that of a cancelled supervisor, or something to be told.
+[[gnu::noinline]] io::Task<Result<bool>> Supervised::enter_run(std::unique_ptr<HeldRun> kept, bool fresh) {
   if (kept && (definition_.ended() || kept->run != definition_.run)) {
     // Its end is on record already; what may be left is output.
-    take_over(*std::exchange(kept, std::nullopt));
-    again = !definition_.ended();
-    Result<> home = co_await bring_home();
-    co_return home;
+    take_over(std::move(*kept));
+    GANTRY_CO_TRY(co_await bring_home());
+    co_return false;
   }
   Result<> begun;
   if (kept) {
-    HeldRun held = *std::exchange(kept, std::nullopt);
-    begun = co_await resume_run(std::move(held));
+    begun = co_await resume_run(std::move(*kept));
   } else {
     GANTRY_CO_TRY(co_await back_off());
-    begun = definition_.ended() ? Result<>() : co_await begin_run();
+    if (!definition_.ended()) begun = co_await begin_run();
   }
-  if (!begun && io::is_cancelled(begun.error())) co_return begun;
-  if (definition_.ended()) {  // stopped during the back-off
-    again = false;
-    co_return Result<>();
-  }
-  api::Exit exit;
+  if (!begun && io::is_cancelled(begun.error())) co_return forward(std::move(begun));
+  if (definition_.ended()) co_return false;  // stopped during the back-off
   if (begun) {
     begun_.set();
     idle_.reset();
     running_.set();
-    GANTRY_CO_LET(exit, co_await await_exit());
-    running_.reset();
-    idle_.set();
-    // Who is told of the end finds the last words in the log, unless the log takes nothing: the end is told then, too.
-    (void)co_await drain();
-  } else {
-    exit.at = utc_text(realtime_ns());
-    if (fresh) {
-      first_error_ = begun.error();
-      again = false;
-      co_return Result<>();
-    }
-    // No failure of the container: the next keeper will start it.
-    if (host_.keeper.gone().is_set()) co_return begun;
-    if (definition_.stopped_by_user) {
-      again = false;
-      Result<> skipped = co_await skip_run();
-      co_return skipped;
-    }
+    co_return true;
   }
-  const bool has_begun = begun.has_value();
-  GANTRY_CO_TRY(co_await finish_run(std::move(exit), has_begun));
-  again = !definition_.ended();
+  if (fresh) {
+    first_error_ = begun.error();
+    co_return false;
+  }
+  // No failure of the container: the next keeper will start it.
+  if (host_.keeper.gone().is_set()) co_return forward(std::move(begun));
+  if (definition_.stopped_by_user) {
+    GANTRY_CO_TRY(co_await skip_run());
+    co_return false;
+  }
+  api::Exit exit;
+  exit.at = utc_text(realtime_ns());
+  GANTRY_CO_TRY(co_await finish_run(std::move(exit), false));
   if (run_) GANTRY_CO_TRY(co_await bring_home());
-  co_return begun;
+  co_return forward(std::move(begun));
+}
+
+/// The end of a run goes on record, and its output into the log.
+[[gnu::noinline]] io::Task<Result<>> Supervised::leave_run(api::Exit exit) {
+  running_.reset();
+  idle_.set();
+  // Who is told of the end finds the last words in the log, unless the log takes nothing: the end is told then, too.
+  (void)co_await drain();
+  GANTRY_CO_TRY(co_await finish_run(std::move(exit), true));
+  if (run_) GANTRY_CO_TRY(co_await bring_home());
+  co_return Result<>();
 }
 
 /// The end goes on record, together with whether another run is due; only then the keeper may forget it.
@@ -201,22 +208,31 @@ io::Task<Result<>> Supervised::skip_run() {
 }
 
 void Supervised::start_streams() {
-  run_->streams = std::make_unique<io::Scope>(host_.env.loop);
+  run_->streams = std::make_unique<SupervisedRun::Streams>(host_.env.loop);
+  SupervisedRun::Streams& streams = *run_->streams;
   const auto slot = static_cast<uint16_t>(run_->slot);
-  if (run_->out) run_->streams->spawn(copy(StreamId{slot, 0}, run_->out.get()));
-  if (run_->err) run_->streams->spawn(copy(StreamId{slot, 1}, run_->err.get()));
+  const auto start = [&](std::optional<StreamCopy>& copy, uint8_t stream, const sys::Fd& source) {
+    if (!source) return;
+    copy.emplace(streams.scope, host_.copier, StreamId{slot, stream}, source.get(), log_, end_for_successor);
+    // What a former supervisor could not write waits for nothing but another try.
+    if (host_.copier.stalled(slot)) return copy->copy_now();
+    copy->start();
+  };
+  start(streams.out, 0, run_->out);
+  start(streams.err, 1, run_->err);
 }
 
-/// Nothing is lost by that: what is on its way into logs is in the journal, and everything else is on record.
-void Supervised::end_for_successor(const Error& why) const {
+io::Task<Result<>> SupervisedRun::Streams::end() {
+  if (out) out->stop();
+  if (err) err->stop();
+  return scope.cancel_and_join();
+}
+
+/// The one copier of all containers cannot go on. Nothing is lost by that: what is on its way into logs is in the
+/// journal, and everything else is on record.
+void Supervised::end_for_successor(const Error& why) {
   log_error(cat("the copier of output cannot go on, another supervisor will: ", why.text));
   ::_exit(kExitForSuccessor);
-}
-
-/// An error is that of the one copier of all containers, which cannot go on.
-io::Task<> Supervised::copy(StreamId id, int source) {
-  const Result<> copied = co_await copy_stream(host_.env.loop, host_.copier, id, source, log_);
-  if (!copied && !io::is_cancelled(copied.error())) end_for_successor(copied.error());
 }
 
 /// Brings what the run has written until now into its log: false when the log does not take it soon.
@@ -244,7 +260,7 @@ io::Task<Result<>> Supervised::bring_home() {
     const io::Wake wake = co_await io::checkpoint(host_.env.loop);
     if (!home && wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
   }
-  (void)co_await run_->streams->cancel_and_join();
+  (void)co_await run_->streams->end();
   GANTRY_CO_TRY(co_await finish_lines());
   Result<> released = co_await release_run();
   co_return released;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "engine/creation.h"
+#include "engine/supervisor/copy_stream.h"
 #include "engine/supervisor/definition.h"
 #include "engine/supervisor/host.h"
 #include "engine/supervisor/keeper_start.h"
@@ -27,7 +28,14 @@ struct SupervisedRun {
   sys::Fd pidfd;
   sys::Fd out, err;              ///< where its output comes from; a terminal has only `out`
   std::optional<HeldExit> exit;  ///< it ended while no supervisor was looking
-  std::unique_ptr<io::Scope> streams;
+  /// Copies `out` and `err`.
+  struct Streams {
+    explicit Streams(io::Loop& loop) : scope(loop) {}
+    io::Scope scope;
+    std::optional<StreamCopy> out, err;
+    io::Task<Result<>> end();
+  };
+  std::unique_ptr<Streams> streams;
 };
 
 class Supervised final : CreateGuard {
@@ -56,7 +64,7 @@ class Supervised final : CreateGuard {
   /// Runs until nothing is due any more. `kept`: what the keeper holds for it after a restart of the supervisor;
   /// `fresh`: it was just defined, and if it cannot be started at all, that is the error of first_start(). Cancelled:
   /// leaves everything as it is.
-  io::Task<> live(std::optional<HeldRun> kept, bool fresh);
+  io::Task<> live(std::unique_ptr<HeldRun> kept, bool fresh);
 
   /// Waits until the first run has begun, or could not.
   io::Task<Result<pid_t>> first_start();
@@ -113,13 +121,13 @@ class Supervised final : CreateGuard {
   void take_over(HeldRun kept);
   io::Task<Result<>> resume_run(HeldRun kept);
   bool was_started() const;
+  io::Task<Result<ExitStatus>> await_process();
   io::Task<Result<api::Exit>> await_exit();
   // supervised.cc
   io::Task<Result<>> finish_run(api::Exit exit, bool begun);
   void tell_end();
   io::Task<bool> drain();
-  io::Task<> copy(StreamId id, int source);
-  [[noreturn]] void end_for_successor(const Error& why) const;
+  [[noreturn]] static void end_for_successor(const Error& why);
   io::Task<Result<>> bring_home();
   io::Task<Result<>> finish_lines();
   io::Task<Result<>> back_off();
@@ -130,7 +138,8 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> await_running();
   io::Task<Result<>> end_run(unsigned grace_seconds);
   io::Task<Result<>> end_run_now();
-  io::Task<Result<>> one_run(std::optional<HeldRun>& kept, bool fresh, bool& again);
+  io::Task<Result<bool>> enter_run(std::unique_ptr<HeldRun> kept, bool fresh);
+  io::Task<Result<>> leave_run(api::Exit exit);
 
   SupervisorHost& host_;
   Definition definition_;

@@ -1,9 +1,11 @@
-// A run that a former supervisor began.
+// A run that a former supervisor began, and the end of any.
+#include <poll.h>
+
 #include "engine/clock.h"
 #include "engine/load.h"
 #include "engine/log.h"
 #include "engine/supervisor/supervised.h"
-#include "io/watch.h"
+#include "engine/supervisor/supervisor.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
@@ -56,18 +58,40 @@ io::Task<Result<>> Supervised::resume_run(HeldRun kept) {
   co_return begun;
 }
 
-io::Task<Result<api::Exit>> Supervised::await_exit() {
+namespace {
+
+bool process_ended(const sys::Fd& pidfd) {
+  pollfd polled{pidfd.get(), POLLIN, 0};
+  return pidfd && ::poll(&polled, 1, 0) == 1;
+}
+
+}  // namespace
+
+/// The keeper tells every supervisor of the end of each child of its that it holds: as long as there is a keeper,
+/// nobody has to watch the process, too.
+[[gnu::noinline]] io::Task<Result<ExitStatus>> Supervised::await_process() {
+  const io::Deadline never = io::Deadline::never();
+  const bool is_child = !run_->foreign && (host_.table.slot(run_->slot).flags & init::kSlotForeign) == 0;
+  if (is_child && run_->pidfd && !process_ended(run_->pidfd) && !host_.keeper.gone().is_set()) {
+    host_.keeper.forget(run_->pid);  // what is remembered under the number of a living process is another's
+    Result<ExitStatus> told = co_await host_.keeper.wait(run_->pid, never);
+    if (told || io::is_cancelled(told.error()) || !host_.keeper.gone().is_set()) co_return told;
+  }
+  io::Task<Result<ExitStatus>> waiting = is_child
+                                             ? host_.env.exits.wait(run_->pid, run_->pidfd.get(), never)
+                                             : wait_for_stranger(host_.env.loop, run_->pid, run_->pidfd.get(), never);
+  Result<ExitStatus> ended = co_await std::move(waiting);
+  co_return ended;
+}
+
+[[gnu::noinline]] io::Task<Result<api::Exit>> Supervised::await_exit() {
   std::optional<ExitStatus> status;
   int64_t time = 0;
   if (run_->exit) {
     status = run_->exit->status;
     time = run_->exit->time_ns;
   } else {
-    const io::Deadline never = io::Deadline::never();
-    io::Task<Result<ExitStatus>> waiting = run_->foreign
-                                               ? wait_for_stranger(host_.env.loop, run_->pid, run_->pidfd.get(), never)
-                                               : host_.env.exits.wait(run_->pid, run_->pidfd.get(), never);
-    Result<ExitStatus> ended = co_await std::move(waiting);
+    Result<ExitStatus> ended = co_await await_process();
     if (!ended && io::is_cancelled(ended.error())) co_return forward(std::move(ended));
     if (ended) status = *ended;
     if (!ended) log_warning(cat("container ", definition_.id, ": exit status unknown: ", ended.error().text));

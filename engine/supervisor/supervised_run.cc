@@ -216,7 +216,7 @@ io::Task<> Supervised::abandon_run() {
     const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
     (void)co_await host_.env.exits.wait(run_->pid, run_->pidfd.get(), deadline);
   }
-  if (run_->streams) (void)co_await run_->streams->cancel_and_join();
+  if (run_->streams) (void)co_await run_->streams->end();
   Result<> removed = co_await remove(host_.env, definition_.id, true);
   if (!removed) log_warning(cat("container ", definition_.id, ": ", removed.error().text));
   Result<> released = co_await release_run();

@@ -1,11 +1,14 @@
 #include "engine/supervisor/supervisor.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -13,12 +16,14 @@
 #include "engine/log.h"
 #include "engine/supervisor/confine.h"
 #include "engine/supervisor/parts.h"
+#include "io/timer.h"
 #include "sys/text.h"
 
 namespace gantry {
 namespace {
 
 constexpr unsigned kExitGraceSeconds = 10;
+constexpr int64_t kCalmMs = 200;
 
 }  // namespace
 
@@ -30,12 +35,14 @@ void SlotNumbers::mark(uint32_t slot) {
 void SlotNumbers::give_back(uint32_t slot) {
   if (taken_[slot]) --count_;
   taken_[slot] = false;
+  lowest_ = std::min(lowest_, slot);
 }
 
 Result<uint32_t> SlotNumbers::take() {
-  for (uint32_t number = kFirstRunSlot; number < taken_.size(); ++number) {
+  for (uint32_t number = std::max(lowest_, kFirstRunSlot); number < taken_.size(); ++number) {
     if (taken_[number]) continue;
     mark(number);
+    lowest_ = number + 1;
     return number;
   }
   return fail(cat(taken_.size(), " containers run at once, and that is all the keeper's table has places for"));
@@ -62,20 +69,23 @@ KeeperView::~KeeperView() {
 }
 
 Supervisor::Supervisor(io::Loop& loop, SupervisorOptions options, std::unique_ptr<Parts> parts)
-    : loop_(loop), options_(std::move(options)), parts_(std::move(parts)) {}
+    : loop_(loop), options_(std::move(options)), parts_(std::move(parts)), changed_(loop) {}
 
 Supervisor::~Supervisor() = default;
 
-io::Task<Result<>> Supervisor::live(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh) {
+[[gnu::noinline]] io::Task<> Supervisor::live(std::shared_ptr<Supervised> container, std::unique_ptr<HeldRun> kept,
+                                              bool fresh) {
   co_await container->live(std::move(kept), fresh);
   // Whether or not the client who asked for it is still there to hear of it.
   if (container->is_stillborn()) forget(container, container->found_log());
-  co_return Result<>();
 }
 
 void Supervisor::adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh) {
   containers_[container->definition().id] = container;
-  lives_->spawn(live(std::move(container), std::move(kept), fresh));
+  std::unique_ptr<HeldRun> held;
+  if (kept) held = std::make_unique<HeldRun>(*std::move(kept));
+  lives_->spawn(live(std::move(container), std::move(held), fresh));
+  changed_.set();
 }
 
 io::Task<Result<int>> Supervisor::run() {
@@ -87,6 +97,7 @@ io::Task<Result<int>> Supervisor::run() {
   io::Scope service(loop_, inherited);
   lives_ = std::make_unique<io::Scope>(loop_, inherited);
   link.spawn(listen_to_keeper());
+  service.spawn(give_memory_back());
   GANTRY_CO_TRY(co_await recover());
   service.spawn(parts_->server->serve());
   desk.spawn(parts_->desk->serve());
@@ -214,6 +225,22 @@ io::Task<Result<>> Supervisor::listen_to_keeper() {
     log_error(cat("the keeper is gone: containers go on, nothing can be started until another keeper takes over: ",
                   ended.error().text));
   co_return Result<>();
+}
+
+/// What creations and removals needed for a moment lies between what is there to stay: malloc never returns that by
+/// itself. Done when nothing has changed for a while, so that a burst does not wait for it.
+io::Task<Result<>> Supervisor::give_memory_back() {
+  const io::Deadline never = io::Deadline::never();
+  for (;;) {
+    io::Wake wake = co_await changed_.wait(never);
+    while (wake != io::Wake::kCancelled && changed_.is_set()) {
+      changed_.reset();
+      const std::chrono::milliseconds calm(kCalmMs);
+      wake = co_await io::sleep_for(loop_, calm);
+    }
+    if (wake == io::Wake::kCancelled) co_return Result<>();
+    ::malloc_trim(0);
+  }
 }
 
 io::Task<> Supervisor::shut_down(io::Event& hurry) {

@@ -99,11 +99,12 @@ class Supervisor final : public Service {
   // supervisor.cc
   void adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
   io::Task<Result<>> listen_to_keeper();
+  io::Task<Result<>> give_memory_back();
   io::Task<Result<>> end(io::Signals& caught, std::optional<int>& signo, io::Scope& service);
   io::Task<> heed_further(io::Signals& caught, std::optional<int>& signo, io::Event& hurry);
   io::Task<Result<>> stop_all(unsigned grace_seconds);
   io::Task<> stop_one(std::shared_ptr<Supervised> container, unsigned grace_seconds);
-  io::Task<Result<>> live(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
+  io::Task<> live(std::shared_ptr<Supervised> container, std::unique_ptr<HeldRun> kept, bool fresh);
   io::Task<> shut_down(io::Event& hurry);
   static io::Task<io::Wake> until_set(io::Event& event);
   io::Task<Result<std::optional<int>>> next_signal(io::Signals& caught);
@@ -118,6 +119,7 @@ class Supervisor final : public Service {
   std::unique_ptr<Parts> parts_;
   std::map<std::string, std::shared_ptr<Supervised>> containers_;
   std::unique_ptr<io::Scope> lives_;
+  io::Event changed_;  ///< containers came or went since memory was given back
 };
 
 }  // namespace gantry
