@@ -220,6 +220,8 @@ void Supervised::start_streams() {
   };
   start(streams.out, 0, run_->out);
   start(streams.err, 1, run_->err);
+  // Whoever never writes needs no open log.
+  log_.release();
 }
 
 io::Task<Result<>> SupervisedRun::Streams::end() {
