@@ -29,7 +29,7 @@ class FdListener {
   short events() const { return events_; }
 
  protected:
-  ~FdListener() = default;
+  virtual ~FdListener() = default;
 
  private:
   friend class FdTable;
@@ -46,7 +46,7 @@ class FdListener {
 class FdWatch : ReadyItem, FdListener {
  public:
   FdWatch(Loop& loop, int fd, short events) : FdListener(fd, events), loop_(loop) {}
-  virtual ~FdWatch() { stop(); }
+  ~FdWatch() override { stop(); }
 
   void start();
   void stop();
