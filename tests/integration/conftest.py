@@ -5,6 +5,7 @@ differs_from() for it are skipped, so that what passes everywhere is the contrac
 """
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ def pytest_configure(config):
     if not os.access(PROGRAM, os.X_OK):
         pytest.exit(f"{PROGRAM} is missing: build it, or name a runtime in GANTRY_RUNTIME", 2)
     config.gantry_peer = peer_name()
+    # A run in the background of a shell has SIGINT ignored, and what it starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

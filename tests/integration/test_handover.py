@@ -233,7 +233,8 @@ def test_keeper_killed_in_the_middle_of_starts(supervised, bundle):
     starting = [it.runtime.spawn("up", box.path) for box in boxes]
     host.eventually(lambda: it.runtime.status(boxes[0]) == "running", what="the first")
     kill_keeper(it)
-    results = [it.runtime.finish(one) for one in starting]
+    # What was in the middle of it when the keeper went waits for its limits, one after the other.
+    results = [it.runtime.finish(one, timeout=45) for one in starting]
     failures = [it.definition(box)["failures"] for box in restarted]
     it.begin()
     for box, result in zip(boxes, results):
