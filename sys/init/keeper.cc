@@ -430,6 +430,10 @@ void open_signals() {
 bool was_called_off() {
   KeeperFrame frame;
   IoVec part{&frame, sizeof frame};
+  // It shuts its side first and says so then; one that is dead has hung up.
+  PollFd word{kKeeperHandoverFd, kPollIn, 0};
+  const Timespec limit{5, 0};
+  poll_fds(&word, 1, &limit);
   long got = -1;
   for (int i = 0; i < 2 && got < 0; ++i) {  // an error that is pending comes before what can be read
     MsgHeader message{nullptr, 0, &part, 1, nullptr, 0, 0};

@@ -90,8 +90,9 @@ def test_a_next_keeper_that_cannot_confirm(supervised, why):
             assert peer.recv(4096) == PLEASE
             fd = keeper_table()
             before = os.pread(fd, 4096, 0)
-            socket.send_fds(peer, [frame(TABLE)], [fd])
+            # First, or the other side may have said that it has taken everything.
             peer.shutdown(socket.SHUT_RD)
+            socket.send_fds(peer, [frame(TABLE)], [fd])
             if why == "called off":
                 peer.send(frame(REFUSED, err=errno.ETIMEDOUT))
         os.unlink(f"{it.socket}.handover")

@@ -221,7 +221,7 @@ def test_below_a_filter_that_hides_newer_calls(runtime, bundle, keeper, code):
     k.crash()
     assert k.slot(0)["pid"] == pid
     k.do("delete", b.id)
-    assert k.slot(0)["signal"] == signal.SIGKILL
+    host.eventually(lambda: k.slot(0)["signal"] == signal.SIGKILL, what="the keeper's record of the end")
 
 
 def test_limit_on_descriptors_is_the_callers(runtime, bundle, keeper):

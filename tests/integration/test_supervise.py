@@ -257,7 +257,7 @@ def test_a_reload_with_output_that_no_log_takes(supervised, bundle):
     os.mkdir(small)
     host.mount("gantry-test", small, "tmpfs", data="size=64k")
     try:
-        box = bundle().sh("yes 01234567890123456789 | head -c 300000")
+        box = bundle().sh("yes 01234567890123456789 | head -c 4000000")
         supervised.up(box, flags=("--log", f"cri,path={small}/log")).ok()
         host.eventually(lambda: os.statvfs(small).f_bavail == 0, what="a full log")
         supervised.runtime.call("kill", box.id, "KILL").ok()
