@@ -82,13 +82,13 @@ class Supervised final : CreateGuard {
   /// Nothing is to be started again. Ends a back-off.
   /// False when that cannot be put on record now; it counts all the same.
   bool mark_stopped();
-  /// mark_stopped(), the stop signal, and SIGKILL when it has not ended after `grace_seconds`. Errors: the definition
-  /// cannot be written; ETIMEDOUT when a start that is due hangs; it ignores SIGKILL; ECANCELED, after which the mark
-  /// stays and the call can be made again.
+  /// mark_stopped(), the stop signal, and SIGKILL when it has not ended after `grace_seconds`. Errors: its end
+  /// cannot be put on record; ETIMEDOUT when a start that is due hangs; it ignores SIGKILL; ECANCELED, after which the
+  /// mark stays and the call can be made again.
   io::Task<Result<>> stop(unsigned grace_seconds);
   /// Ends the run because the supervisor ends: what the policy wants is left to the next one.
   io::Task<Result<>> stop_for_exit(unsigned grace_seconds);
-  /// mark_stopped() and SIGKILL for all of it. Errors: those of stop(), but a definition that cannot be written is
+  /// mark_stopped() and SIGKILL for all of it. Errors: those of stop(), but an end that cannot be put on record is
   /// none.
   io::Task<Result<>> kill_now();
 
