@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 #include "cli/create_flags.h"
 #include "cli/driver.h"
+#include "engine/foreground.h"
 
 namespace gantry::cli {
 
@@ -9,7 +10,10 @@ namespace {
 Result<int> run_create(const Call& call) {
   GANTRY_LET(CreateOptions options, create_options(call.options));
   Driver driver(call.globals);
-  GANTRY_TRY(driver.loop().run(create(driver.env(), std::move(options))));
+  io::Loop& loop = driver.loop();
+  io::Signals signals = catch_end_signals(loop);
+  io::Task<Result<>> creating = create(driver.env(), std::move(options));
+  GANTRY_TRY(loop.run(unless_interrupted(loop, signals, kHeedAtOnce, std::move(creating))));
   return 0;
 }
 

@@ -30,6 +30,8 @@ namespace {
 
 constexpr int64_t kDialMs = 10'000;
 constexpr int64_t kUndoMs = 10'000;
+// What SIGKILL does not end by then is kept by the kernel, in a mount source that does not answer.
+constexpr int64_t kKillMs = 3'000;
 
 bool is_same_file(const char* a, const char* b) {
   struct stat one, other;
@@ -388,7 +390,8 @@ io::Task<> Creation::undo() {
   Result<> emptied;
   if (cgroup_) {
     cgroup_->keep_reused();
-    emptied = co_await cgroup_->kill_all(env_.loop, SIGKILL, deadline);
+    const io::Deadline dead = io::Deadline::in_ms(kKillMs);
+    emptied = co_await cgroup_->kill_all(env_.loop, SIGKILL, dead);
     if (emptied) emptied = co_await cgroup_->remove(env_.loop, deadline);
     if (emptied) cgroup_->remove_made_parents();
   }

@@ -196,10 +196,10 @@ io::Task<Result<int>> Execution::run() {
   GANTRY_CO_TRY(load());
   GANTRY_CO_TRY(co_await dial_sockets());
   GANTRY_CO_LET(LaunchRequest request, plan());
-  std::optional<ForwardedSignals> forwarded;
-  if (!options_.detach) forwarded.emplace(env_.loop);
-  io::Task<Result<sys::Child>> launching = forwarded ? launch_attended(env_, std::move(request), *this, *forwarded)
-                                                     : launch(env_, std::move(request), *this);
+  std::optional<io::Signals> forwarded;
+  if (!options_.detach) forwarded.emplace(catch_forwarded_signals(env_.loop));
+  io::Task<Result<sys::Child>> launching = launch(env_, std::move(request), *this);
+  if (forwarded) launching = unless_interrupted(env_.loop, *forwarded, kUsualLaunchMs, std::move(launching));
   Result<sys::Child> launched = co_await std::move(launching);
   if (!launched) co_return forward(std::move(launched), cat("unable to start container process", reason(launched)));
   if (!options_.pid_file.empty()) {

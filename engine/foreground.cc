@@ -2,9 +2,10 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
-#include <vector>
 
 #include "engine/spawner.h"
 #include "io/scope.h"
@@ -18,8 +19,7 @@ namespace {
 // How long a terminal's output may go on after the process' end: something it left behind may hold the pty for ever.
 constexpr int64_t kDrainMs = 300;
 
-// A process that has not come by then may be kept from it.
-constexpr int64_t kUsualLaunchMs = 1'000;
+constexpr std::array kMeaningTheEnd{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 // All but SIGURG (as runc), the stop signals that cannot be caught, and what a fault of our own raises. SIGCHLD is not
 // forwarded: it says that there may be an orphan to reap.
@@ -50,18 +50,6 @@ io::Task<> forward_signals(io::Signals& signals, const sys::Child& process,
   }
 }
 
-/// Done when the process is long in coming and somebody wants the end. What was taken is in `kept`.
-io::Task<Result<>> end_wanted(io::Loop& loop, io::Signals& signals, std::vector<int>& kept) {
-  io::Wake wake = co_await io::sleep_for(loop, std::chrono::milliseconds(kUsualLaunchMs));
-  const io::Deadline never = io::Deadline::never();
-  while (wake != io::Wake::kCancelled) {
-    GANTRY_CO_LET(const int signo, co_await signals.next(never));
-    kept.push_back(signo);
-    if (signo == SIGINT || signo == SIGTERM || signo == SIGHUP || signo == SIGQUIT) co_return Result<>();
-  }
-  co_return io::fail_wake(wake, "waiting for a signal");
-}
-
 io::Task<> relay_terminal(io::Loop& loop, ForegroundTerminal& terminal) {
   Result<> relayed = co_await terminal.relay(loop);
   if (!relayed && !io::is_cancelled(relayed.error())) log_warning(relayed.error().text);
@@ -69,26 +57,45 @@ io::Task<> relay_terminal(io::Loop& loop, ForegroundTerminal& terminal) {
 
 }  // namespace
 
-ForwardedSignals::ForwardedSignals(io::Loop& loop) : signals_(loop, kForwarded) {}
+io::Signals catch_forwarded_signals(io::Loop& loop) {
+  return {loop, kForwarded};
+}
 
-io::Task<Result<sys::Child>> launch_attended(Env& env, LaunchRequest request, LaunchHandler& handler,
-                                             ForwardedSignals& forwarded) {
-  std::vector<int> kept;
-  io::Task<Result<sys::Child>> launching = launch(env, std::move(request), handler);
-  io::Task<Result<>> waiting = end_wanted(env.loop, forwarded.signals(), kept);
-  auto raced = co_await io::race(env.loop, std::move(launching), std::move(waiting));
-  if (!raced.a && raced.b && io::is_cancelled(raced.a.error()))
-    co_return std::unexpected(Error{cat("interrupted by signal ", kept.back()), EINTR});
-  for (const int signo : kept) (void)std::raise(signo);  // caught again, and forwarded then
-  co_return std::move(raced.a);
+io::Signals catch_end_signals(io::Loop& loop) {
+  std::vector<int> wanted;
+  for (const int signo : kMeaningTheEnd) {
+    struct sigaction now{};
+    if (::sigaction(signo, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) wanted.push_back(signo);
+  }
+  return {loop, wanted};
+}
+
+io::Task<Result<>> end_wanted(io::Loop& loop, io::Signals& signals, int64_t patience_ms, std::vector<int>& taken) {
+  io::Wake wake = io::Wake::kReady;
+  if (patience_ms > 0) wake = co_await io::sleep_for(loop, std::chrono::milliseconds(patience_ms));
+  const io::Deadline never = io::Deadline::never();
+  while (wake != io::Wake::kCancelled) {
+    GANTRY_CO_LET(const int signo, co_await signals.next(never));
+    taken.push_back(signo);
+    if (std::ranges::find(kMeaningTheEnd, signo) != kMeaningTheEnd.end()) co_return Result<>();
+  }
+  co_return io::fail_wake(wake, "waiting for a signal");
+}
+
+std::unexpected<Error> interrupted_by(int signo) {
+  return std::unexpected(Error{cat("interrupted by signal ", signo), EINTR});
+}
+
+void raise_again(const std::vector<int>& signos) {
+  for (const int signo : signos) (void)std::raise(signo);  // caught again
 }
 
 io::Task<Result<int>> attend(Env& env, const sys::Child& process, std::optional<ForegroundTerminal>& terminal,
-                             ForwardedSignals& forwarded) {
+                             io::Signals& forwarded) {
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope signals(env.loop, inherited);
   io::Scope relays(env.loop, inherited);
-  signals.spawn(forward_signals(forwarded.signals(), process, terminal));
+  signals.spawn(forward_signals(forwarded, process, terminal));
   if (terminal) relays.spawn(relay_terminal(env.loop, *terminal));
   const io::Deadline never = io::Deadline::never();
   Result<ExitStatus> status = co_await env.exits.wait(process.pid, process.pidfd.get(), never);

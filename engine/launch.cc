@@ -20,6 +20,8 @@ namespace {
 constexpr int64_t kSetupLimitMs = 300'000;
 // A launcher has nothing to do any more but exit.
 constexpr int64_t kReapLimitMs = 10'000;
+// What SIGKILL does not end by then is kept by the kernel, in a mount source that does not answer.
+constexpr int64_t kKillLimitMs = 3'000;
 
 /// One launch in progress.
 struct Launching {
@@ -124,8 +126,8 @@ std::string obituary(const ExitStatus& status) {
   return cat("init exited with status ", status.code);
 }
 
-io::Task<Result<>> reap_launcher(Launching& now) {
-  const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
+io::Task<Result<>> reap_launcher(Launching& now, int64_t limit_ms) {
+  const io::Deadline deadline = io::Deadline::in_ms(limit_ms);
   Result<ExitStatus> status = co_await now.env.exits.wait(now.launcher.pid, now.launcher.pidfd.get(), deadline);
   if (!status) co_return forward(std::move(status), "launcher");
   co_return Result<>();
@@ -136,14 +138,14 @@ io::Task<Error> abandon(Launching& now, Error why) {
   now.dialogue.hang_up();
   if (now.process.pidfd) {
     (void)sys::pidfd_signal(now.process.pidfd, SIGKILL);
-    const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
+    const io::Deadline deadline = io::Deadline::in_ms(kKillLimitMs);
     Result<ExitStatus> status = co_await now.env.exits.wait(now.process.pid, now.process.pidfd.get(), deadline);
     if (silent && status) why.text.append(": ").append(obituary(*status));
   }
   if (!now.launcher.pidfd) co_return why;  // it could not be executed
   // Without an init the launcher may hang in something uninterruptible; with one it leaves by itself.
   (void)sys::pidfd_signal(now.launcher.pidfd, SIGKILL);
-  Result<> reaped = co_await reap_launcher(now);
+  Result<> reaped = co_await reap_launcher(now, kKillLimitMs);
   if (!reaped) log_warning(reaped.error().text);
   co_return why;
 }
@@ -187,7 +189,7 @@ io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandl
     Error why = co_await io::shield(std::move(undone));
     co_return std::unexpected(std::move(why));
   }
-  io::Task<Result<>> reaping = reap_launcher(now);
+  io::Task<Result<>> reaping = reap_launcher(now, kReapLimitMs);
   Result<> reaped = co_await io::shield(std::move(reaping));
   if (!reaped) co_return forward(std::move(reaped));
   co_return std::move(now.process);

@@ -13,9 +13,16 @@
 namespace gantry {
 namespace {
 
+/// Signals before the program is there to get them.
+struct Interrupts {
+  io::Signals signals;
+  int64_t patience_ms;
+};
+
 /// A run in progress, from a created container to its removal.
 struct Running {
   Env& env;
+  Interrupts& interrupts;
   Created created;
   std::optional<ForegroundTerminal> terminal;
   std::optional<NotifyRelay> notify;
@@ -29,7 +36,7 @@ io::Task<Result<>> start_program(Running& run, bool& program_failed) {
   if (run.terminal) GANTRY_CO_TRY(co_await run.terminal->attach(run.env.loop));
   GANTRY_CO_LET(sys::Fd status, release_init(run.created.dir));
   Result<> executed = co_await await_program(run.env.loop, std::move(status));
-  program_failed = !executed;
+  program_failed = !executed && !io::is_cancelled(executed.error());
   GANTRY_CO_TRY(std::move(executed));
   Result<> hooked = co_await run_poststart(run.env, run.created.spec.hooks, run.created.record, run.created.init.pidfd);
   co_return hooked;
@@ -56,9 +63,20 @@ io::Task<Result<int>> give_up(Running& run, Error why) {
   co_return std::unexpected(std::move(why));
 }
 
-io::Task<Result<int>> run_foreground(Running& run, ForwardedSignals& forwarded, bool keep) {
+constexpr std::string_view kNotStarted = "unable to start container process";
+
+io::Task<Result<>> start_interruptibly(Running& run, bool& program_failed) {
+  io::Task<Result<>> starting = start_program(run, program_failed);
+  Interrupts& interrupts = run.interrupts;
+  Result<> started =
+      co_await unless_interrupted(run.env.loop, interrupts.signals, interrupts.patience_ms, std::move(starting));
+  if (!started && started.error().sys_errno == EINTR) co_return forward(std::move(started), kNotStarted);
+  co_return started;
+}
+
+io::Task<Result<int>> run_foreground(Running& run, bool keep) {
   bool program_failed = false;
-  Result<> started = co_await start_program(run, program_failed);
+  Result<> started = co_await start_interruptibly(run, program_failed);
   if (!started && !program_failed) {
     Result<int> failed = co_await give_up(run, std::move(started).error());
     co_return failed;
@@ -69,7 +87,7 @@ io::Task<Result<int>> run_foreground(Running& run, ForwardedSignals& forwarded, 
   io::Scope side(run.env.loop, inherited);
   if (run.notify && !program_failed)
     side.spawn(run.notify->forward_ready(run.env.loop, run.created.init.pid, run.created.init.pidfd.get()));
-  Result<int> status = co_await attend(run.env, run.created.init, run.terminal, forwarded);
+  Result<int> status = co_await attend(run.env, run.created.init, run.terminal, run.interrupts.signals);
   (void)co_await side.cancel_and_join();
   if (keep) co_return status;
   Result<> cleaned = co_await clean_up(run);
@@ -79,7 +97,7 @@ io::Task<Result<int>> run_foreground(Running& run, ForwardedSignals& forwarded, 
 
 io::Task<Result<int>> run_detached(Running& run) {
   bool program_failed = false;
-  Result<> started = co_await start_program(run, program_failed);
+  Result<> started = co_await start_interruptibly(run, program_failed);
   if (!started) {
     Result<int> failed = co_await give_up(run, std::move(started).error());
     co_return failed;
@@ -98,20 +116,24 @@ io::Task<Result<int>> run(Env& env, RunOptions options) {
   CreateRequest request;
   request.options = std::move(options.create);
   std::optional<ForegroundTerminal> terminal;
-  std::optional<ForwardedSignals> forwarded;
   if (!options.detach) {
     request.terminal = &terminal;
     // Orphans of the container's processes come to us and not to a caller who does not expect them (RN-03).
     if (!options.no_subreaper) GANTRY_CO_TRY(sys::become_subreaper());
-    forwarded.emplace(env.loop);
   }
-  GANTRY_CO_LET(Created created, co_await create_container(env, std::move(request)));
-  Running run{env, std::move(created), std::move(terminal), std::nullopt};
+  Interrupts interrupts = options.detach ? Interrupts{catch_end_signals(env.loop), kHeedAtOnce}
+                                         : Interrupts{catch_forwarded_signals(env.loop), kUsualLaunchMs};
+  io::Task<Result<Created>> creating = create_container(env, std::move(request));
+  Result<Created> created =
+      co_await unless_interrupted(env.loop, interrupts.signals, interrupts.patience_ms, std::move(creating));
+  if (!created && created.error().sys_errno == EINTR) co_return forward(std::move(created), kNotStarted);
+  if (!created) co_return forward(std::move(created));
+  Running run{env, interrupts, std::move(*created), std::move(terminal), std::nullopt};
   if (options.detach) {
     Result<int> status = co_await run_detached(run);
     co_return status;
   }
-  Result<int> status = co_await run_foreground(run, *forwarded, options.keep);
+  Result<int> status = co_await run_foreground(run, options.keep);
   co_return status;
 }
 

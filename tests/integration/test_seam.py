@@ -7,7 +7,6 @@ life again and again, and the create of one hangs in a mount whose file system n
 import glob
 import json
 import os
-import select
 import signal
 import subprocess
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from conftest import HERE, PROGRAM
 from lib import host
+from lib.hung import Hung
 
 # Judges silences of a tenth of a second: nothing else may run beside it.
 pytestmark = pytest.mark.alone
@@ -44,32 +44,6 @@ def built(name):
 def only_ours(peer):
     if peer:
         pytest.skip("about gantry's own engine")
-
-
-class Hung:
-    """The file system that never answers; end() gives everybody who waits an error."""
-
-    def __init__(self, program, work):
-        self.program, self.point, self.asked = program, f"{work}/hung", f"{work}/asked"
-        self.process = None
-        os.mkdir(self.point)
-
-    def begin(self, mode):
-        self.end()
-        self.process = subprocess.Popen([self.program, self.point, self.asked, mode], stdout=subprocess.PIPE)
-        assert select.select([self.process.stdout], [], [], 10)[0], "no greeting"
-        assert self.process.stdout.readline() == b"ready\n"
-
-    def end(self):
-        if not self.process:
-            return
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-        self.process = None
-        host.umount(self.point)
-        if os.path.exists(self.asked):
-            os.unlink(self.asked)
 
 
 @pytest.fixture(autouse=True)

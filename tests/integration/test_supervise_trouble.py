@@ -19,9 +19,9 @@ import pytest
 
 from lib import host, quiet
 from lib.bundle import Bundle
+from lib.hung import Hung
 from lib.runtime import Runtime
 from lib.supervised import Supervised
-from test_seam import Hung
 
 # Silences of a tenth of a second are judged: nothing else may run beside it.
 pytestmark = pytest.mark.alone
