@@ -57,6 +57,7 @@ Result<std::string> build_hook_plan(const Hook& hook, const HookContext& context
   } else {
     header.target_slot = context.target_slot;
     header.target_flags = context.target_flags;
+    header.flags |= init::kHeaderTargetRoot;  // the container is not pivoted yet, and we may be in a chroot
   }
   writer.step(init::Op::kSetsid);
   if (!context.cwd.empty()) plan::step_with(writer, init::Op::kChdir, context.label, context.cwd);

@@ -41,7 +41,8 @@ enum HeaderFlags : uint32_t {
   kHeaderOomScore = 1u << 1,    ///< oom_score_adj is given: written by the launcher before the clone
   kHeaderJoinEarly = 1u << 3,   ///< the launcher waits for kCgroup and joins before the clone: in a pid namespace that
                                 ///< others live in, nothing of the host may be open in what they can see
-  kHeaderTargetRoot = 1u << 4,  ///< the launcher also takes the target's root, which no namespace gives (a chroot)
+  kHeaderTargetRoot = 1u << 4,  ///< the launcher also takes the target's root, which no namespace gives (a chroot,
+                                ///< the container's or our own)
   kHeaderCgroupByWrite = 1u << 5,  ///< init writes itself into cgroup_slot: one that ever saw a cgroup.kill kills what
                                    ///< is cloned into it (Linux 6.18 compares the kill counts of two cgroups)
   kHeaderKeepDumpable = 1u << 2,   ///< a new user namespace: stay dumpable until the maps are written (design §3)

@@ -94,14 +94,30 @@ void hide_foreign_mounts(Context& ctx, const char* rootfs) {
   }
 }
 
-const char* rootfs_path(const Context& ctx) {
-  for (uint32_t i = 0; i < ctx.plan.header->step_count; ++i)
-    if (ctx.plan.steps[i].op == Op::kRootfs) return text(ctx.plan, ctx.plan.steps[i].s[0]);
-  return "/";
+/// Where the rootfs is as mountinfo has it: seen from our root.
+void find_rootfs(Context& ctx, Text<kPathMax>& out) {
+  Text<64> link("/proc/self/fd/");
+  link.add_number(static_cast<uint64_t>(ctx.root));
+  char path[kPathMax];
+  const long size = call(__NR_readlinkat, kAtFdcwd, link.get(), path, sizeof path);
+  out.add(path, static_cast<size_t>(must(ctx, size, "readlink of the rootfs")));
+}
+
+/// Makes the root of the mount namespace our own. Inside a chroot they differ: what is pivoted or moved there would
+/// stay below the real one, at which everybody begins who enters the namespace later (setns(2)): an exec would see the
+/// host.
+void leave_chroot(Context& ctx) {
+  const int self = static_cast<int>(must(ctx, call(__NR_pidfd_open, call(__NR_getpid), 0), "pidfd_open"));
+  const long done = set_namespace(self, kCloneNewNs);
+  // Without CAP_SYS_CHROOT. Nobody with our rights can enter it then.
+  if (done != -kEPERM) must(ctx, done, "setns to the own mount namespace");
+  close_fd(self);
 }
 
 void move_root(Context& ctx) {
-  hide_foreign_mounts(ctx, rootfs_path(ctx));
+  Text<kPathMax> rootfs;
+  find_rootfs(ctx, rootfs);
+  hide_foreign_mounts(ctx, rootfs.get());
   const int top = static_cast<int>(must(ctx, open_at(kAtFdcwd, "/", kOPath | kODirectory), "open /"));
   must(ctx, attach_mount(ctx.root, top), "move_mount");
   close_fd(top);
@@ -126,7 +142,10 @@ void change_root(Context& ctx, int directory) {
 }
 
 void step_propagation(Context& ctx, const Step& step) {
-  must(ctx, mount_call(nullptr, "/", nullptr, step.n[0], nullptr), "mount propagation of /");
+  const long done = mount_call(nullptr, "/", nullptr, step.n[0], nullptr);
+  if (done == -kEINVAL)
+    die(ctx, 0, "/ is a chroot that is no mount point: mount --bind DIR DIR before the chroot to it");
+  must(ctx, done, "mount propagation of /");
   ctx.propagation = step.n[0];
 }
 
@@ -145,6 +164,7 @@ void step_rootfs(Context& ctx, const Step& step) {
 void step_pivot(Context& ctx, const Step& step) {
   forget_parent(ctx);
   if ((step.flags & kStepHostMounts) != 0) return change_root(ctx, ctx.root);
+  leave_chroot(ctx);
   if ((step.flags & kStepNoPivot) != 0) return move_root(ctx);
   const int old = static_cast<int>(must(ctx, open_at(kAtFdcwd, "/", kOPath | kODirectory), "open /"));
   must(ctx, call(__NR_fchdir, ctx.root), "fchdir");
