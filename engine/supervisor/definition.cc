@@ -66,10 +66,6 @@ constexpr json::Field<Definition> kFields[] = {
     {"quarantined", json::into<&Definition::quarantined>},
 };
 
-bool is_log_file(std::string_view name) {
-  return name != kDefinitionFile && name != kConfigFile && !name.starts_with('.');
-}
-
 /// Removes the files of ours one by one: a definition's directory has no others, and no directories.
 Result<> remove_files(const sys::Fd& dir, bool keep_log, bool& kept) {
   const int copy = ::fcntl(dir.get(), F_DUPFD_CLOEXEC, 3);
@@ -78,7 +74,7 @@ Result<> remove_files(const sys::Fd& dir, bool keep_log, bool& kept) {
   while (const dirent* entry = ::readdir(stream.get())) {
     const std::string_view name(entry->d_name);
     if (name == "." || name == "..") continue;
-    if (keep_log && is_log_file(name)) {
+    if (keep_log && is_log_name(name)) {
       kept = true;
     } else if (::unlinkat(dir.get(), entry->d_name, 0) < 0 && errno != ENOENT) {
       return fail_path(errno, "unlink", name);
@@ -88,6 +84,10 @@ Result<> remove_files(const sys::Fd& dir, bool keep_log, bool& kept) {
 }
 
 }  // namespace
+
+bool is_log_name(std::string_view name) {
+  return name != kDefinitionFile && name != kConfigFile && !name.starts_with('.');
+}
 
 bool Definition::restart_due() const {
   if (stopped_by_user || quarantined) return false;

@@ -53,6 +53,9 @@ struct LoadedDefinition {
 /// Total: hostile bytes are an error that names what is wrong.
 Result<LoadedDefinition> decode_definition(std::string_view bytes, std::string_view id, std::string_view boot_id);
 
+/// Whether a file of this name in a definition's directory is left for logs.
+bool is_log_name(std::string_view name);
+
 /// The directory of all definitions. Synchronous and bounded: small files on the administrator's own disk; what must be
 /// on the platters is flushed by io::flush (flush.h), off the loop.
 class DefinitionStore {

@@ -68,10 +68,6 @@ Result<> make_directories(const std::string& path) {
 
 }  // namespace
 
-FileIdentity identity_of(const struct stat& file) {
-  return {static_cast<uint64_t>(file.st_dev), static_cast<uint64_t>(file.st_ino)};
-}
-
 LogFile::LogFile(LogOptions options, CopyCalls& calls) : options_(std::move(options)), calls_(&calls) {}
 
 std::string LogFile::name(unsigned number) const {
@@ -176,7 +172,7 @@ Result<> LogFile::start_new() {
 
 Result<> LogFile::remove_all() {
   fd_.reset();
-  if (options_.path.empty()) return {};
+  if (options_.driver == LogDriver::kNone || options_.path.empty()) return {};
   for (unsigned number = 0; number < options_.max_files; ++number) {
     if (calls_->unlink(name(number)) != 0 && errno != ENOENT) return fail_path(errno, "log: unlink", name(number));
   }

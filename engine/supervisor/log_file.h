@@ -5,17 +5,11 @@
 
 #include "engine/supervisor/copy_calls.h"
 #include "engine/supervisor/log_options.h"
+#include "engine/supervisor/log_place.h"
 #include "sys/fd.h"
 #include "sys/result.h"
 
 namespace gantry {
-
-/// What tells one file from another, whatever its name is now.
-struct FileIdentity {
-  uint64_t device = 0;
-  uint64_t inode = 0;
-  bool operator==(const FileIdentity&) const = default;
-};
 
 /// Opens PATH when it is first needed and can be told to let go of it at any time between two steps of the copier: who
 /// has 10,000 quiet containers does not want 10,000 descriptors. One process, one thread.
@@ -56,7 +50,7 @@ class LogFile {
   /// Makes PATH anew after shift(1), or for max_files == 1 in the place of what is there.
   Result<> start_new();
 
-  /// Removes all files of this log; missing ones are fine.
+  /// Removes all files of this log; missing ones are fine. Nothing to do for LogDriver::kNone.
   Result<> remove_all();
 
  private:
@@ -67,7 +61,5 @@ class LogFile {
   CopyCalls* calls_;
   sys::Fd fd_;
 };
-
-FileIdentity identity_of(const struct stat& file);
 
 }  // namespace gantry

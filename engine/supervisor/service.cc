@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "engine/bundle.h"
 #include "engine/clock.h"
@@ -118,10 +117,10 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   definition.key = unused_key();
   GANTRY_CO_LET(std::unique_ptr<Supervised> made, Supervised::make(parts_->host, definition));
   const std::shared_ptr<Supervised> container(std::move(made));
-  GANTRY_CO_TRY(check_log_is_free(container->log().path()));
+  GANTRY_CO_TRY(check_log_is_free(*container));
   GANTRY_CO_TRY(parts_->definitions.create(definition, config));
   Result<> durable = co_await container->make_durable();
-  if (durable) durable = check_log_is_free(container->log().path());  // others may have come meanwhile
+  if (durable) durable = check_log_is_free(*container);  // others may have come meanwhile
   if (!durable) {
     (void)parts_->definitions.remove(call.id, true);
     co_return forward(std::move(durable), cat("up ", call.id));
@@ -132,15 +131,6 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   if (io::is_cancelled(pid.error())) co_return forward(std::move(pid));
   forget(container, container->found_log());
   co_return forward(std::move(pid));
-}
-
-/// Two in one file would cut off and rotate away each other's lines.
-Result<> Supervisor::check_log_is_free(const std::string& path) const {
-  const auto wanted = std::filesystem::path(path).lexically_normal();
-  for (const auto& [id, other] : containers_)
-    if (std::filesystem::path(other->log().path()).lexically_normal() == wanted)
-      return fail(cat("log ", path, " is the log of container ", id, ": give each a path of its own"));
-  return {};
 }
 
 /// A container's key names its runs to the keeper.

@@ -51,6 +51,12 @@ class Supervised final : CreateGuard {
   pid_t pid() const { return run_ ? run_->pid : 0; }
   LogFile& log() { return log_; }
   const LogFile& log() const { return log_; }
+  /// Its log is where --log path= says, and not in its own directory under the default name.
+  bool names_its_log() const { return log_.options().driver != LogDriver::kNone && log_.path() != default_log_path(); }
+  /// Where such a log is found. Errors: it cannot be; it is where somebody may not answer.
+  Result<FoundLogPlace> find_log();
+  /// The same as far as that is known, or can be now.
+  LogPlace log_place();
   /// It was just defined and could not be started at all: nothing of it is to stay.
   bool is_stillborn() const { return first_error_.has_value(); }
   /// Its log was there before it: whoever gives up on its start leaves the log alone.
@@ -107,6 +113,7 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> until_stopped();
   io::Task<> lend_place(io::Semaphore::Permit& permit);
   io::Task<Result<>> create_and_start();
+  Result<> check_log_answers() const;
   Result<> prepare_log();
   std::string default_log_path() const { return host_.definitions.dir_of(definition_.id) + "/container.log"; }
   Result<> admit(const std::string& config) const;
@@ -155,6 +162,7 @@ class Supervised final : CreateGuard {
   io::Event removal_over_;
   std::optional<Error> first_error_;
   bool found_log_ = false, log_prepared_ = false;
+  std::optional<LogPlace> log_place_;  ///< of one that names_its_log(), as last seen
   bool being_removed_ = false, removed_ = false;
   bool output_dropped_ = false;
   bool flushed_ = false;  ///< nothing has been saved since the last flush; a former supervisor may not have come to it

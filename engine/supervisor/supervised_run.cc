@@ -96,19 +96,39 @@ io::Task<> Supervised::lend_place(io::Semaphore::Permit& permit) {
   if (wake != io::Wake::kCancelled) permit.release();
 }
 
+Result<> Supervised::check_log_answers() const {
+  if (!names_its_log()) return {};
+  const auto reached = sys::check_answers(log_.path());
+  if (reached) return {};
+  return fail(
+      cat("log ", log_.path(), ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+}
+
+Result<FoundLogPlace> Supervised::find_log() {
+  log_place_.reset();
+  GANTRY_TRY(check_log_answers());
+  GANTRY_LET(FoundLogPlace found, find_log_place(log_.options()));
+  log_place_ = found.place;
+  return found;
+}
+
+LogPlace Supervised::log_place() {
+  if (!log_place_ || !log_place_->is_settled()) (void)find_log();
+  return log_place_ ? *log_place_ : log_place_by_name(log_.options());
+}
+
 Result<> Supervised::prepare_log() {
-  const bool own_path = log_.path() != default_log_path();
-  auto reached = own_path ? sys::check_answers(log_.path()) : Result<>();
-  if (!reached)
-    return fail(
-        cat("log ", log_.path(), ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+  if (log_.options().driver == LogDriver::kNone) return {};
+  GANTRY_TRY(check_log_answers());
   if (!std::exchange(log_prepared_, true))
     found_log_ = ::faccessat(AT_FDCWD, log_.path().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-  return log_.prepare();
+  GANTRY_TRY(log_.prepare());
+  log_place_.reset();  // its directories are there now
+  return {};
 }
 
 Result<> Supervised::remove_log() {
-  if (log_.path() != default_log_path()) GANTRY_TRY(sys::check_answers(log_.path()));
+  GANTRY_TRY(check_log_answers());
   return log_.remove_all();
 }
 

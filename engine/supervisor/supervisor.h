@@ -91,7 +91,8 @@ class Supervisor final : public Service {
   uint32_t unused_key() const;
   io::Task<Result<>> signal(api::Signal call);
   void forget(const std::shared_ptr<Supervised>& container, bool keep_log);
-  Result<> check_log_is_free(const std::string& path) const;
+  // claim_log.cc
+  Result<> check_log_is_free(Supervised& container) const;
   api::ListReply list() const;
   api::StatusReply status() const;
   Result<std::shared_ptr<Supervised>> find(const std::string& id) const;

@@ -75,13 +75,71 @@ def test_two_containers_cannot_share_a_log(supervised, bundle):
     second.sh("echo second")
     path = f"{supervised.work}/log"
     supervised.up(first, flags=("--log", f"cri,path={path}")).ok()
-    for log in (f"cri,path={path}", f"json,path={supervised.work}/./log"):
-        supervised.up(second, flags=("--log", log)).fails(
-            f"is the log of container {first.id}: give each a path of its own")
+    os.symlink(supervised.work, f"{supervised.work}/link")
+    for other in (path, f"{supervised.work}/./log", f"{supervised.work}/link/log"):
+        shown = "" if other == path else f" ({path})"
+        supervised.up(second, flags=("--log", f"json,path={other}")).fails(
+            f"log {other} is the log of container {first.id}{shown}: give each a path of its own").one_line()
     supervised.rm("-f", first).ok()
     supervised.up(second, flags=("--log", f"cri,path={path}")).ok()
     supervised.wait(second)
     supervised.rm(second).ok()
+
+
+def test_a_log_may_not_be_what_another_is_rotated_to(supervised, bundle):
+    supervised.begin()
+    boxes = [bundle().sh("sleep 1000") for _ in range(4)]
+    top = f"{supervised.work}/logs"
+    os.symlink(top, f"{supervised.work}/link")
+
+    def up(box, log):
+        return supervised.up(box, flags=("--log", log))
+    up(boxes[0], f"cri,files=3,path={top}/log.2").ok()  # which makes the directory
+    up(boxes[1], f"cri,files=3,path={supervised.work}/link/log").fails(
+        f"would be rotated to the log of container {boxes[0].id} ({top}/log.2): give each a path of its own")
+    up(boxes[1], f"cri,files=2,path={top}/log").ok()
+    up(boxes[2], f"cri,path={supervised.work}/link/log.1").fails(
+        f"log {supervised.work}/link/log.1 is what the log of container {boxes[1].id} ({top}/log) is rotated to")
+    # So it is after a restart of the supervisor, which has not seen them come.
+    supervised.await_supervisor(supervised.kill_supervisor())
+    up(boxes[2], f"cri,path={supervised.work}/link/log.1").fails("is rotated to")
+    up(boxes[2], f"cri,files=1,path={supervised.work}/link/log").fails(f"is the log of container {boxes[1].id} ({top}/log)")
+    up(boxes[3], f"none,path={top}/log").ok()  # writes nothing
+    supervised.rm("-f", *boxes[:2], boxes[3]).ok()
+
+
+@pytest.mark.parametrize("words", ["other's", "top", "link", "root", "record", "definition", "deeper"])
+def test_a_log_may_not_lie_among_the_files_of_the_supervisor(supervised, bundle, words):
+    supervised.begin()
+    other, box = bundle().sh("sleep 1000"), bundle().sh("true")
+    supervised.up(other).ok()
+    os.symlink(f"{supervised.state_dir}/{other.id}", f"{supervised.work}/link")
+    state, root = supervised.state_dir, supervised.runtime.root
+    path, text = {
+        "other's": (f"{state}/{other.id}/mine", f"lies in the supervisor's state directory {state}"),
+        "top": (f"{state}/mine", f"lies in the supervisor's state directory {state}"),
+        "link": (f"{supervised.work}/link/deep/er", f"lies in the supervisor's state directory {state}"),
+        "root": (f"{root}/mine/log", f"lies in {root}, where the states of containers are"),
+        "record": (f"{root}/{other.id}/state.json", f"lies in {root}, where the states of containers are"),
+        "definition": (f"{state}/{box.id}/definition.json", "this is not a name for a log there"),
+        "deeper": (f"{state}/{box.id}/deep/log", f"lies in the supervisor's state directory {state}"),
+    }[words]
+    before = sorted(os.walk(state)), sorted(os.listdir(root))
+    supervised.up(box, flags=("--log", f"cri,path={path}")).fails(f"log {path}", text).one_line()
+    assert (sorted(os.walk(state)), sorted(os.listdir(root))) == before
+    supervised.rm("-f", other).ok()
+
+
+def test_a_log_may_have_another_name_in_its_own_directory(supervised, bundle):
+    supervised.begin()
+    box = bundle().sh("echo hi")
+    path = f"{supervised.state_dir}/{box.id}/output"
+    for _ in range(2):
+        supervised.up(box, flags=("--log", f"cri,path={path}")).ok()
+        supervised.wait(box)
+        host.eventually(lambda: "hi" in host.read(path), what="output")
+        supervised.rm("--keep-log", box).ok()
+    os.unlink(path)
 
 
 def test_one_path_for_many_containers_is_refused_at_once(supervised, bundle):
