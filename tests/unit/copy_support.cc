@@ -1,11 +1,10 @@
 #include "tests/unit/copy_support.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <fstream>
-#include <iterator>
 
 #include "engine/supervisor/log_record.h"
 #include "sys/text.h"
@@ -31,19 +30,39 @@ Pipe make_pipe() {
   return {sys::Fd(ends[0]), sys::Fd(ends[1])};
 }
 
+namespace {
+
+// A call for each byte would be most of a test's time, as tests are not optimised.
+constexpr size_t kPool = 64 << 10;
+
+std::string make_pool(std::string_view alphabet) {
+  std::mt19937 random(4711);
+  std::string pool(kPool, '\0');
+  for (char& byte : pool) byte = alphabet[random() % alphabet.size()];
+  return pool;
+}
+
+std::string any_byte_but_newline() {
+  std::string all;
+  for (int byte = 0; byte < 256; ++byte)
+    if (byte != '\n') all += static_cast<char>(byte);
+  return all;
+}
+
+}  // namespace
+
 std::string make_output(unsigned seed, size_t size, bool unfinished) {
+  static const std::string letters = make_pool("abcdefghijklmnop"), bytes = make_pool(any_byte_but_newline());
   std::mt19937 random(seed);
   std::string out;
+  out.reserve(size + 32'768);
   for (unsigned line = 0; out.size() < size; ++line) {
     out += cat("line ", line, " ");
     const unsigned kind = random() % 64;
     size_t length = random() % 160;
     if (kind == 0) length = 17000 + random() % 3000;
     if (kind == 1) length = 0;
-    for (size_t i = 0; i < length; ++i) {
-      const auto byte = static_cast<char>(random());
-      out += kind % 8 == 2 ? (byte == '\n' ? 'x' : byte) : static_cast<char>('a' + (byte & 15));
-    }
+    out.append(kind % 8 == 2 ? bytes : letters, random() % (kPool - 20'000), length);
     if (kind == 3) out += "quote \" backslash \\ caf\xc3\xa9 \xe2\x82\xac";
     out += '\n';
   }
@@ -52,8 +71,14 @@ std::string make_output(unsigned seed, size_t size, bool unfinished) {
 }
 
 std::string read_whole(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  std::string bytes;
+  const sys::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat info{};
+  if (!file || ::fstat(file.get(), &info) != 0) return bytes;
+  bytes.resize(static_cast<size_t>(info.st_size));
+  const ssize_t got = ::read(file.get(), bytes.data(), bytes.size());
+  REQUIRE(got == info.st_size);
+  return bytes;
 }
 
 Decoded decode_log(const LogFile& log, const std::array<std::string, 2>& expected) {

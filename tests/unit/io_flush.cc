@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,11 +22,10 @@ extern "C" int fsync(int fd) {
 namespace gantry::io {
 namespace {
 
+/// On no disk, which may be busy for seconds: the queue is the same.
 sys::Fd scratch_file() {
-  char path[] = "/tmp/gantry-flush-XXXXXX";
-  sys::Fd fd(::mkstemp(path));
+  sys::Fd fd(::memfd_create("gantry-flush", MFD_CLOEXEC));
   REQUIRE(fd);
-  ::unlink(path);
   REQUIRE(::write(fd.get(), "x", 1) == 1);
   return fd;
 }

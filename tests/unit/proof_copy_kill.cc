@@ -28,7 +28,7 @@ constexpr unsigned kKills = 500;
 #endif
 
 constexpr size_t kTerminalOutput = size_t{1} << 18U;
-constexpr size_t kOutput = size_t{3} << 19U;
+constexpr size_t kOutput = size_t{3} << 17U;
 
 /// A child that runs `work` and ends with its result.
 template <class F>

@@ -244,16 +244,16 @@ TEST_CASE("a copier may die behind any system call of a batch") {
 }
 
 TEST_CASE("a copier may die behind any system call of a rotation") {
-  step_through({"rotation", options(LogDriver::kCri, 700, 60, OnFull::kBlock)});
+  step_through({"rotation", options(LogDriver::kCri, 700, 20, OnFull::kBlock)});
   step_through({"few files", options(LogDriver::kCri, 700, 3, OnFull::kBlock)});
   step_through({"one file", options(LogDriver::kCri, 700, 1, OnFull::kBlock)});
-  step_through({"torn rotation", options(LogDriver::kJson, 700, 60, OnFull::kBlock), true});
+  step_through({"torn rotation", options(LogDriver::kJson, 700, 20, OnFull::kBlock), true});
 }
 
 TEST_CASE("a copier may die while the log takes no bytes") {
   step_through({"full", options(LogDriver::kCri, 0, 4, OnFull::kBlock), false, true, 500});
   step_through({"full at once", options(LogDriver::kJson, 0, 4, OnFull::kBlock), false, true, 0});
-  const LogOptions rotated = options(LogDriver::kCri, 700, 60, OnFull::kBlock);
+  const LogOptions rotated = options(LogDriver::kCri, 700, 20, OnFull::kBlock);
   step_through({"full in a rotation", rotated, false, true, 900, false});
   step_through({"full in a rotation until a death", rotated, false, true, 900, false, true});
 }
