@@ -74,6 +74,11 @@ std::optional<PidfdExit> pidfd_exit(int pidfd) {
   return PidfdExit{WEXITSTATUS(info.exit_code), 0};
 }
 
+bool pidfd_reaped(int pidfd) {
+  // A zombie can be signalled. (POLLHUP would tell, too, from Linux 6.9 on.)
+  return ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) < 0 && errno == ESRCH;
+}
+
 bool runs_init_image(pid_t pid) {
   constexpr std::string_view kMemfd = "/memfd:gantry-init", kTmpfsFile = "/gantry-init";
   const std::string path = cat("/proc/", pid, "/exe");

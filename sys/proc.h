@@ -44,6 +44,10 @@ struct PidfdExit {
 /// 6.15). nullopt: not ended, not reaped yet, or the kernel does not keep it.
 std::optional<PidfdExit> pidfd_exit(int pidfd);
 
+/// Whether the process has been reaped: it has ended, and pidfd_exit() will not know more later. False while it is a
+/// zombie. Any kernel with pidfds tells.
+bool pidfd_reaped(int pidfd);
+
 /// Whether /proc/PID/exe is gantry-init as init_image() makes it, by this or another version of us: the process has not
 /// yet executed the container's program.
 bool runs_init_image(pid_t pid);

@@ -24,18 +24,13 @@ using init::make_keeper_frame;
 constexpr int64_t kAnswerMs = 10'000;
 /// Between the end of a process and the keeper's word about it.
 constexpr int64_t kGraceMs = 2'000;
-/// Between the end of a process and its reaping by somebody else. Older kernels do not wake who waits for that.
-constexpr int64_t kReapLimitMs = 10'000, kReapStepMs = 100;
+/// Between the end of a process and its reaping by somebody else: shorter than the patience of who kills. Before Linux
+/// 6.9 nobody is woken by that.
+constexpr int64_t kReapLimitMs = 8'000, kReapStepMs = 100;
 
 bool is_dead(int pidfd) {
   pollfd polled{pidfd, POLLIN, 0};
   return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLNVAL) == 0;
-}
-
-/// False as well where the kernel does not tell (before Linux 6.9).
-bool is_reaped(int pidfd) {
-  pollfd polled{pidfd, 0, 0};
-  return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLHUP) != 0;
 }
 
 Error unknown_end(pid_t pid) {
@@ -278,7 +273,7 @@ io::Task<Result<ExitStatus>> wait_for_stranger(io::Loop& loop, pid_t pid, int pi
   const io::Deadline limit = io::Deadline::in_ms(kReapLimitMs);
   for (;;) {
     if (const auto kept = sys::pidfd_exit(pidfd)) co_return ExitStatus{kept->code, kept->signal};
-    if (limit.expired() || is_reaped(pidfd)) co_return std::unexpected(unknown_end(pid));
+    if (limit.expired() || sys::pidfd_reaped(pidfd)) co_return std::unexpected(unknown_end(pid));
     const io::Deadline step = io::Deadline::in_ms(kReapStepMs);
     // Nothing but the hang-up, which cannot be asked for: the process was reaped.
     wake = co_await io::wait_fd(loop, pidfd, POLLPRI, step);
