@@ -28,14 +28,23 @@ namespace {
 
 constexpr int64_t kAnswerMs = 5'000, kHandoverMs = 20'000;
 
-constexpr std::array<Flag, 5> kFlags{{
+constexpr std::array<Flag, 6> kFlags{{
     {"state-dir", "", Kind::kText, "DIR",
      "where definitions and logs are kept, also across boots (default: /var/lib/gantry)"},
     {"socket", "", Kind::kText, "PATH", "where clients connect (default: ROOT/@supervisor/socket)"},
     {"stop-on-exit", "", Kind::kBool, "", "on SIGTERM stop all containers first; else they live on"},
+    {"cgroup-parent", "", Kind::kText, "PATH",
+     "where containers without an absolute cgroupsPath get their cgroups (default: beside the supervisor's own)"},
     {"parallel", "", Kind::kInt, "N", "how many containers are created at the same time, from 1 to 256 (default: 8)"},
     {"under-keeper", "", Kind::kBool, "", "how the keeper starts the supervisor itself", true},
 }};
+
+Result<std::string> cgroup_parent(std::string_view path) {
+  const std::string clean = clean_path(path);
+  if (!path.starts_with('/') || clean == "/")
+    return fail(cat("--cgroup-parent ", path, ": must be an absolute path below the root cgroup, such as /containers"));
+  return clean;
+}
 
 Result<SupervisorOptions> supervisor_options(const Call& call) {
   SupervisorOptions options;
@@ -47,6 +56,9 @@ Result<SupervisorOptions> supervisor_options(const Call& call) {
   options.stop_on_exit = call.options.on("stop-on-exit");
   GANTRY_LET(options.state_dir, sys::absolute_path(options.state_dir));
   GANTRY_LET(options.socket, sys::absolute_path(options.socket));
+  if (call.options.given("cgroup-parent")) {
+    GANTRY_LET(options.cgroup_parent, cgroup_parent(call.options.text("cgroup-parent")));
+  }
   const int64_t parallel = call.options.number("parallel").value_or(options.parallel);
   if (parallel < 1 || parallel > 256) return fail(cat("--parallel ", parallel, ": must be from 1 to 256"));
   options.parallel = static_cast<int>(parallel);

@@ -130,6 +130,11 @@ Result<> Creation::open_source() {
   bundle.config_bytes = std::move(given.config);
   GANTRY_LET(bundle.spec, parse_spec(bundle.config_bytes));
   if (!given.cgroups_path.empty()) bundle.spec.cgroups_path = given.cgroups_path;
+  if (!given.cgroup_parent.empty() && !bundle.spec.cgroups_path.starts_with('/')) {
+    const std::string inner =
+        clean_path(bundle.spec.cgroups_path.empty() ? request_.options.id : bundle.spec.cgroups_path);
+    bundle.spec.cgroups_path = given.cgroups_path = given.cgroup_parent + inner;
+  }
   if (!given.netns.empty()) {
     NamespaceSpec& network = bundle.spec.namespaces[static_cast<size_t>(NamespaceType::kNetwork)];
     network.wanted = true;

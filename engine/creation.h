@@ -19,7 +19,9 @@ struct SupervisedCreation {
   std::string config;        ///< bytes of config.json
   std::string rootfs;        ///< absolute, without symlinks
   std::string cgroups_path;  ///< instead of the config's; empty = as it says
-  std::string netns;         ///< joined instead of what the config says; empty = as it says
+  std::string
+      cgroup_parent;  ///< absolute: where the cgroup is unless its path is absolute; empty = as for any container
+  std::string netns;  ///< joined instead of what the config says; empty = as it says
   std::array<int, 3> stdio{0, 1, 2};
   int console = -1;  ///< borrowed socket that gets the pty's master, if the process wants a terminal
   std::string supervisor_socket, state_dir;  ///< these three for the record

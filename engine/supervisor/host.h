@@ -79,6 +79,7 @@ struct SupervisorHost {
   Copier& copier;
   io::Flusher& flusher;
   std::string socket;         ///< for the records of containers
+  std::string cgroup_parent;  ///< SupervisedCreation's
   bool closing = false;       ///< no further run is begun: the supervisor is about to end
   io::CancelSource ending{};  ///< cancelled when clients' calls are not to be waited for any more
 };

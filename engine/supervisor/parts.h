@@ -21,7 +21,8 @@ struct Supervisor::Parts {
         admission(loop, options.parallel),
         copier(std::move(copying)),
         flusher(loop),
-        host{env, table, keeper, definitions, slots, suspects, admission, copier, flusher, options.socket} {}
+        host{env,    table,   keeper,         definitions,          slots, suspects, admission,
+             copier, flusher, options.socket, options.cgroup_parent} {}
 
   KeeperView table;
   StateStore store;

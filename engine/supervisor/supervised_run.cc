@@ -179,6 +179,7 @@ io::Task<Result<>> Supervised::create(std::string config) {
   given.rootfs = definition_.rootfs;
   given.netns = definition_.netns;
   given.cgroups_path = definition_.cgroups_path;
+  given.cgroup_parent = host_.cgroup_parent;
   given.stdio = {ends.in.get(), ends.out.get(), ends.err.get()};
   given.console = ends.console.get();
   given.supervisor_socket = host_.socket;

@@ -17,9 +17,11 @@ namespace gantry {
 struct SupervisorOptions {
   std::string root, state_dir, socket;
   std::string program = "gantry";
+  std::string cgroup_parent;  ///< absolute, below each hierarchy's mountpoint; empty: beside our own cgroup
   std::string version;
   bool stop_on_exit = false;  ///< SIGTERM stops the containers; else they live on
   int parallel = 8;           ///< how many creations at once
+};
 };
 
 /// Takes the right to look after the definitions, for as long as the object lives. Two supervisors may not have it at
