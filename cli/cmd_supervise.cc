@@ -4,7 +4,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -63,6 +65,17 @@ Result<SupervisorOptions> supervisor_options(const Call& call) {
   if (parallel < 1 || parallel > 256) return fail(cat("--parallel ", parallel, ": must be from 1 to 256"));
   options.parallel = static_cast<int>(parallel);
   return options;
+}
+
+/// sd_watchdog_enabled(3). The process that the manager has started is the keeper.
+std::chrono::microseconds watchdog_of_manager() {
+  constexpr int64_t kShortest = 50'000, kLongest = int64_t{365} * 24 * 3600 * 1'000'000;
+  const char* const interval = std::getenv("WATCHDOG_USEC");
+  const char* const pid = std::getenv("WATCHDOG_PID");
+  if (interval == nullptr || (pid != nullptr && pid != cat(::getppid()))) return {};
+  const auto number = parse_number<int64_t>(interval);
+  if (!number || *number <= 0) return {};
+  return std::chrono::microseconds(std::clamp(*number, kShortest, kLongest));
 }
 
 /// This command line, as the keeper is to repeat it.
@@ -190,7 +203,10 @@ Result<> check_definitions(io::Loop& loop, const SupervisorOptions& options, boo
 
 Result<int> run_supervise(const Call& call) {
   GANTRY_LET(SupervisorOptions options, supervisor_options(call));
-  if (call.options.on("under-keeper")) return run_supervisor(std::move(options));
+  if (call.options.on("under-keeper")) {
+    options.watchdog = watchdog_of_manager();
+    return run_supervisor(std::move(options));
+  }
   GANTRY_TRY(enter_own_sub_cgroup());
   KeeperOptions keeper;
   GANTRY_LET(keeper.program, own_program());

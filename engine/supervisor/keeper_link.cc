@@ -226,6 +226,14 @@ io::Task<Result<>> KeeperLink::notify(init::KeeperNotify what) {
   co_return sent;
 }
 
+io::Task<Result<>> KeeperLink::beat(std::chrono::nanoseconds patience) {
+  KeeperFrame frame = make_keeper_frame(KeeperTag::kNotify);
+  frame.kind = static_cast<uint32_t>(init::KeeperNotify::kWatchdog);
+  frame.time = patience.count();
+  Result<> sent = co_await send(frame, std::vector<int>());
+  co_return sent;
+}
+
 io::Task<Result<>> KeeperLink::leave() {
   Result<> sent = co_await send(make_keeper_frame(KeeperTag::kLeave), std::vector<int>());
   co_return sent;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -73,6 +74,9 @@ class KeeperLink {
 
   /// Tells the service manager; without one nothing happens.
   io::Task<Result<>> notify(init::KeeperNotify what);
+  /// The loop turns, and this will be said again within `patience`, or the keeper kills us (sys/init/keeper_table.h,
+  /// KeeperWatch); 0: not again. The service manager hears it, too.
+  io::Task<Result<>> beat(std::chrono::nanoseconds patience);
   /// From now on the end of this process is the end of the keeper too, with the same status. Containers live on.
   io::Task<Result<>> leave();
 

@@ -138,6 +138,8 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   // Whoever sends SIGKILL is outside of all containers, and whoever ends for a successor has not crashed.
   std::vector<uint32_t> guilty;
   const init::KeeperTable& head = table.head();
+  if (head.crashes != 0 && head.hung == head.crashes)
+    log_error("the supervisor before this one did not answer for too long (WATCHDOG_USEC), and the keeper killed it");
   const bool orderly = head.last_signal == 0 && head.last_code == kExitForSuccessor;
   if (head.crashes != 0 && head.last_signal != SIGKILL && !orderly) {
     guilty = suspects.after_crash(monotonic_ns());

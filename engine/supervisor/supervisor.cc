@@ -97,6 +97,7 @@ io::Task<Result<int>> Supervisor::run() {
   io::Scope service(loop_, inherited);
   lives_ = std::make_unique<io::Scope>(loop_, inherited);
   link.spawn(listen_to_keeper());
+  link.spawn(show_life());
   service.spawn(give_memory_back());
   GANTRY_CO_TRY(co_await recover());
   service.spawn(parts_->server->serve());
@@ -104,6 +105,8 @@ io::Task<Result<int>> Supervisor::run() {
   // A keeper that is gone by now needs no word, and listen_to_keeper() says so.
   (void)co_await parts_->keeper.notify(init::KeeperNotify::kReady);
   GANTRY_CO_LET(std::optional<int> signo, co_await next_signal(caught));
+  // READY=1 is the successor's.
+  if (signo == SIGHUP) (void)co_await parts_->keeper.notify(init::KeeperNotify::kReloading);
   Result<> ended = co_await end(caught, signo, service);
   (void)co_await link.cancel_and_join();
   if (orphaned() && (!signo || holds_runs())) {
@@ -225,6 +228,18 @@ io::Task<Result<>> Supervisor::listen_to_keeper() {
     log_error(cat("the keeper is gone: containers go on, nothing can be started until another keeper takes over: ",
                   ended.error().text));
   co_return Result<>();
+}
+
+/// Three times in the manager's interval: the keeper waits for half of it, and half of that again, before it acts.
+io::Task<Result<>> Supervisor::show_life() {
+  if (options_.watchdog.count() == 0) co_return Result<>();
+  const std::chrono::nanoseconds patience = options_.watchdog / 2, pause = options_.watchdog / 3;
+  for (;;) {
+    const Result<> told = co_await parts_->keeper.beat(patience);
+    if (!told) co_return Result<>();  // listen_to_keeper() says why
+    const io::Wake wake = co_await io::sleep_for(loop_, pause);
+    if (wake == io::Wake::kCancelled) co_return Result<>();
+  }
 }
 
 /// What creations and removals needed for a moment lies between what is there to stay: malloc never returns that by

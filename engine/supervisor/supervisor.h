@@ -1,6 +1,7 @@
 // The supervisor: the keeper's child, all the logic, and nothing that its death would take along.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,7 +22,8 @@ struct SupervisorOptions {
   std::string version;
   bool stop_on_exit = false;  ///< SIGTERM stops the containers; else they live on
   int parallel = 8;           ///< how many creations at once
-};
+  /// How often the service manager wants to hear of us (WATCHDOG_USEC, sd_watchdog_enabled(3)); 0: not at all.
+  std::chrono::microseconds watchdog{0};
 };
 
 /// Takes the right to look after the definitions, for as long as the object lives. Two supervisors may not have it at
@@ -102,6 +104,7 @@ class Supervisor final : public Service {
   // supervisor.cc
   void adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh);
   io::Task<Result<>> listen_to_keeper();
+  io::Task<Result<>> show_life();
   io::Task<Result<>> give_memory_back();
   io::Task<Result<>> end(io::Signals& caught, std::optional<int>& signo, io::Scope& service);
   io::Task<> heed_further(io::Signals& caught, std::optional<int>& signo, io::Event& hurry);

@@ -42,8 +42,8 @@ struct Keeper {
   int64_t restart_at;  ///< CLOCK_MONOTONIC, 0: not planned
   unsigned backoff;
   bool leaving, wants_room;
-  int told_to_end;  ///< the signal, since this supervisor was started, 0: none
-  bool notifies;    ///< kKeeperNotifyFd is there
+  bool told_to_end;
+  KeeperWatch watch;
   FileLimit files;
   bool has_answer;  ///< no request is read until its predecessor is answered
   int answer_fd;
@@ -223,13 +223,11 @@ void do_release(uint32_t slot) {
   close_all(dropped, kKeeperFds);
 }
 
-void do_notify(uint32_t which) {
-  static const char* const texts[] = {"READY=1", "RELOADING=1\nMONOTONIC_USEC=", "STOPPING=1", "WATCHDOG=1"};
-  if (!keeper.notifies) return;
-  Text<64> text(texts[which]);
-  if (which == static_cast<uint32_t>(KeeperNotify::kReloading))
-    text.add_number(static_cast<uint64_t>(now(kClockMonotonic) / 1000));
-  send_parts(kKeeperNotifyFd, text.get(), text.size(), nullptr, 0, kMsgDontwait);
+void do_notify(const KeeperFrame& frame) {
+  const auto what = static_cast<KeeperNotify>(frame.kind);
+  const int64_t at = now(kClockMonotonic);
+  if (what == KeeperNotify::kWatchdog) keeper.watch.beat(at, frame.time);
+  tell_manager(what, at);
 }
 
 /// `alive`: there is somebody to answer and to start processes for.
@@ -252,7 +250,7 @@ void obey(Request& request, bool alive) {
       break;
     case KeeperAction::kNotify:
       if (err != 0) break;
-      return do_notify(frame.kind);
+      return do_notify(frame);
     case KeeperAction::kLeave:
       if (err != 0) break;
       keeper.leaving = true;
@@ -311,7 +309,7 @@ void start_supervisor() {
   }
   keeper.link = ends[0];
   keeper.supervisor = static_cast<int>(pid);
-  keeper.told_to_end = 0;
+  keeper.watch.started();
   keeper.core.started(keeper.supervisor);
 }
 
@@ -334,8 +332,9 @@ void supervisor_ended(const ExitNote& exit) {
   hang_up();
   keeper.supervisor = 0;
   if (keeper.leaving) leave(exit.signal != 0 ? 128 + exit.signal : exit.code);
-  // One that does not listen to signals yet dies of them; what was meant is the same.
-  if (exit.signal != 0 && exit.signal == keeper.told_to_end) leave(0);
+  // One that does not listen to signals yet dies of them, and one may crash or hang over its end: a successor would not
+  // know what was meant.
+  if (keeper.told_to_end) leave(0);
   keeper.core.ended(exit, true, now(kClockMonotonic));
   plan_restart(exit.signal == kSigkill);
 }
@@ -368,6 +367,19 @@ void reap_and_tell() {
   }
 }
 
+/// A supervisor that hangs cannot be asked to end. Its successor tells (KeeperTable::hung).
+void watch_over() {
+  if (keeper.watch.due() == 0) return;
+  const int64_t at = now(kClockMonotonic);
+  const KeeperWatch::Verdict verdict = keeper.watch.look(at);
+  if (verdict == KeeperWatch::Verdict::kWait) return;
+  // Whatever can be done is done here: to restart the service would help nobody.
+  tell_manager(KeeperNotify::kWatchdog, at);
+  if (verdict != KeeperWatch::Verdict::kKill || keeper.supervisor == 0) return;
+  keeper.core.hangs();
+  call(__NR_kill, keeper.supervisor, kSigkill);
+}
+
 /// What a terminal sends goes to the whole group.
 bool in_our_group(int pid) {
   return call(__NR_getpgid, pid) == call(__NR_getpgid, 0);
@@ -380,7 +392,7 @@ void take_signals() {
     const auto signo = static_cast<int>(info.signo);
     if (signo == kSigchld) continue;
     const bool is_end = signo == kSigTerm || signo == kSigInt;
-    if (is_end) keeper.told_to_end = signo;
+    if (is_end) keeper.told_to_end = true;
     if (keeper.supervisor == 0) {
       if (is_end) leave(0);
     } else if (info.code != kFromKernel || !in_our_group(keeper.supervisor)) {
@@ -426,45 +438,15 @@ void open_signals() {
   keeper.signals = static_cast<int>(fd);
 }
 
-/// Whether whoever was to hand over has said that it keeps everything.
-bool was_called_off() {
-  KeeperFrame frame;
-  IoVec part{&frame, sizeof frame};
-  // It shuts its side first and says so then; one that is dead has hung up.
-  PollFd word{kKeeperHandoverFd, kPollIn, 0};
-  const Timespec limit{5, 0};
-  poll_fds(&word, 1, &limit);
-  long got = -1;
-  for (int i = 0; i < 2 && got < 0; ++i) {  // an error that is pending comes before what can be read
-    MsgHeader message{nullptr, 0, &part, 1, nullptr, 0, 0};
-    got = call(__NR_recvmsg, kKeeperHandoverFd, &message, kMsgCmsgCloexec | kMsgDontwait);
-  }
-  if (got <= 0 || check_keeper_frame(&frame, static_cast<size_t>(got)) != nullptr) return false;
-  return frame.tag == KeeperTag::kRefused;
-}
-
-/// Whoever had the held things before may let go of them now, or has decided to keep them: then there is a keeper
-/// already, or another will come.
-void confirm_handover() {
-  const KeeperFrame taken = make_keeper_frame(KeeperTag::kHandoverTaken);
-  const Timespec pause{0, 10'000'000};
-  long sent;
-  while ((sent = send_parts(kKeeperHandoverFd, &taken, sizeof taken, nullptr, 0, kMsgDontwait)) == -kENOMEM ||
-         sent == -kEAGAIN || sent == -kEINTR)
-    poll_fds(nullptr, 0, &pause);
-  if (sent < 0 && was_called_off()) refuse("the handover took too long and was called off: try again");
-  close_fd(kKeeperHandoverFd);
-}
-
 void wait_for_events() {
   const auto wanted = static_cast<short>((keeper.has_answer ? 0 : kPollIn) | (keeper.wants_room ? kPollOut : 0));
   PollFd fds[2] = {{keeper.signals, kPollIn, 0}, {keeper.link, wanted, 0}};
   Timespec limit = {};
-  if (keeper.restart_at != 0) {
-    const int64_t left = keeper.restart_at - now(kClockMonotonic);
-    if (left > 0) limit = {left / 1'000'000'000, left % 1'000'000'000};
-  }
-  poll_fds(fds, 2, keeper.restart_at != 0 ? &limit : nullptr);
+  const int64_t due = keeper.watch.due();
+  const int64_t wake = due == 0 || (keeper.restart_at != 0 && keeper.restart_at < due) ? keeper.restart_at : due;
+  const int64_t left = wake != 0 ? wake - now(kClockMonotonic) : 0;
+  if (left > 0) limit = {left / 1'000'000'000, left % 1'000'000'000};
+  poll_fds(fds, 2, wake != 0 ? &limit : nullptr);
   // Requests first: an exit never overtakes the answer that names the process.
   if ((fds[1].revents & ~kPollOut) != 0)
     for (int i = 0; i < kRequestsPerTurn && keeper.link >= 0 && !keeper.has_answer && serve(true); ++i) flush();
@@ -480,7 +462,7 @@ void run_keeper() {
   constexpr int kGetFd = 1, kSetFd = 2, kCloexec = 1;
   for (int fd = 3; fd < kKeeperOwnFds; ++fd) call(__NR_fcntl, fd, kSetFd, kCloexec);
   // Before anything is opened, which may get such a number.
-  keeper.notifies = call(__NR_fcntl, kKeeperNotifyFd, kGetFd, 0) >= 0;
+  open_manager();
   const bool takes_over = call(__NR_fcntl, kKeeperHandoverFd, kGetFd, 0) >= 0;
   close_range(kKeeperOwnFds, kFirstHeld - 1, 0);  // there should be none
   read_limits();
@@ -493,6 +475,7 @@ void run_keeper() {
     flush();  // among the first: exits that a predecessor did not release
     wait_for_events();
     reap_and_tell();
+    watch_over();
   }
 }
 

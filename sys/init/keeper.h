@@ -102,6 +102,7 @@ struct KeeperTable {
   uint32_t crashes;                     ///< how often one ended without Leave
   int32_t last_code, last_signal;       ///< of the last crash
   int64_t crash_times[kKeeperCrashes];  ///< CLOCK_MONOTONIC nanoseconds; crash number N (from 1) at N % kKeeperCrashes
+  uint32_t hung;  ///< the number of the last crash that was the keeper's doing (KeeperWatch), 0: none
 };
 inline constexpr size_t kKeeperTableHead = 256;
 static_assert(sizeof(KeeperTable) <= kKeeperTableHead);
@@ -133,7 +134,7 @@ enum class KeeperTag : uint16_t {
   kSpawn = 1,    ///< serial, flags; fds: stdio (3), plan, [sync], [cgroup directory], slots...
   kHold = 2,     ///< serial, slot, kind, owner, pid or 0, mask; fds: one for each bit of the mask, lowest first
   kRelease = 3,  ///< serial, slot
-  kNotify = 4,   ///< kind = KeeperNotify
+  kNotify = 4,   ///< kind = KeeperNotify; time: kWatchdog's patience
   kLeave = 5,    ///< the supervisor is about to end for good: the keeper then ends with its status
   // keeper -> supervisor
   kSpawned = 16,  ///< serial, err, or pid, flags (kSpawnInCgroup) and one fd, the pidfd
@@ -156,7 +157,8 @@ enum KeeperFlags : uint16_t {
   kExitUnknown = 1u << 2,    ///< kExited: code and signal mean nothing
 };
 
-/// What a service manager may be told: fixed strings.
+/// What a service manager may be told: fixed strings. kWatchdog also tells the keeper that the supervisor is alive, and
+/// will say so again within `time` nanoseconds (0: it will not): one that does not is killed (KeeperWatch).
 enum class KeeperNotify : uint32_t { kReady = 0, kReloading = 1, kStopping = 2, kWatchdog = 3, kCount = 4 };
 
 /// One datagram of a SOCK_SEQPACKET pair, always of this size. Fields that a tag does not name are 0.

@@ -123,6 +123,23 @@ void turn_clients_away(KeeperTable& table) {
   socket = -1;
 }
 
+/// Whether whoever was to hand over has said that it keeps everything.
+bool was_called_off() {
+  KeeperFrame frame;
+  IoVec part{&frame, sizeof frame};
+  // It shuts its side first and says so then; one that is dead has hung up.
+  PollFd word{kKeeperHandoverFd, kPollIn, 0};
+  const Timespec limit{5, 0};
+  poll_fds(&word, 1, &limit);
+  long got = -1;
+  for (int i = 0; i < 2 && got < 0; ++i) {  // an error that is pending comes before what can be read
+    MsgHeader message{nullptr, 0, &part, 1, nullptr, 0, 0};
+    got = call(__NR_recvmsg, kKeeperHandoverFd, &message, kMsgCmsgCloexec | kMsgDontwait);
+  }
+  if (got <= 0 || check_keeper_frame(&frame, static_cast<size_t>(got)) != nullptr) return false;
+  return frame.tag == KeeperTag::kRefused;
+}
+
 }  // namespace
 
 void refuse(const char* why) {
@@ -142,6 +159,17 @@ KeeperTable& map_table() {
   auto* const table = reinterpret_cast<KeeperTable*>(mapped);
   if (const char* wrong = check_keeper_table(table, size)) refuse(wrong);
   return *table;
+}
+
+void confirm_handover() {
+  const KeeperFrame taken = make_keeper_frame(KeeperTag::kHandoverTaken);
+  const Timespec pause{0, 10'000'000};
+  long sent;
+  while ((sent = send_parts(kKeeperHandoverFd, &taken, sizeof taken, nullptr, 0, kMsgDontwait)) == -kENOMEM ||
+         sent == -kEAGAIN || sent == -kEINTR)
+    poll_fds(nullptr, 0, &pause);
+  if (sent < 0 && was_called_off()) refuse("the handover took too long and was called off: try again");
+  close_fd(kKeeperHandoverFd);
 }
 
 void hold_table(KeeperTable& table) {

@@ -30,6 +30,16 @@ long start_launcher(const LauncherRequest& request, LauncherStarted& out);
 /// The child's part of the start of a supervisor: does not come back. `socket` becomes kSupervisorSocketFd.
 [[noreturn]] void become_supervisor(int socket);
 
+/// Whether there is a service manager (kKeeperNotifyFd) to tell: to be asked before anything is opened.
+void open_manager();
+
+/// Tells it, if there is one; never waits. `at`: now, CLOCK_MONOTONIC nanoseconds. sd_notify(3).
+void tell_manager(KeeperNotify what, int64_t at);
+
+/// Whoever had the held things before (kKeeperHandoverFd) may let go of them now, or has decided to keep them: then
+/// there is a keeper already, or another will come, and this does not come back.
+void confirm_handover();
+
 /// Maps the table at kKeeperTableFd; does not come back when it cannot be used.
 KeeperTable& map_table();
 

@@ -7,6 +7,7 @@ namespace {
 constexpr int kErrInvalid = 22, kErrExists = 17, kErrProtocol = 71;
 constexpr int kExtraSpawnFds = 4;  // stdio and plan
 constexpr int64_t kLivedLong = 1'000'000'000;
+constexpr int64_t kLongestPatience = int64_t{1} << 60;  // what can be added to a time
 constexpr unsigned kFirstBackoff = 100, kLongestBackoff = 5000;
 
 unsigned bits_of(uint32_t mask) {
@@ -92,6 +93,20 @@ unsigned keeper_backoff(unsigned before, int64_t lived_ns, bool killed) {
   return before * 2 < kLongestBackoff ? before * 2 : kLongestBackoff;
 }
 
+void KeeperWatch::beat(int64_t at, int64_t patience) {
+  patience_ = patience;
+  due_ = patience != 0 ? at + patience : 0;
+  patience_for_ = Patience::kOnce;
+}
+
+KeeperWatch::Verdict KeeperWatch::look(int64_t at) {
+  if (due_ == 0 || at < due_) return Verdict::kWait;
+  const bool first = patience_for_ == Patience::kOnce, hangs = patience_for_ == Patience::kAgain;
+  due_ = at + (first ? patience_ / 2 : patience_);
+  patience_for_ = first ? Patience::kAgain : Patience::kForEver;
+  return hangs ? Verdict::kKill : Verdict::kTell;
+}
+
 void KeeperCore::open(KeeperTable* table, int32_t* pids, int32_t keeper_pid) {
   table_ = table;
   pids_ = pids;
@@ -154,7 +169,8 @@ KeeperVerdict KeeperCore::judge(const KeeperFrame& frame, unsigned fd_count) con
       return {KeeperAction::kRelease, frame.slot < slot_count_ && fd_count == 0 ? 0 : kErrInvalid};
     case KeeperTag::kNotify: {
       const bool known = frame.kind < static_cast<uint32_t>(KeeperNotify::kCount);
-      return {KeeperAction::kNotify, known && fd_count == 0 ? 0 : kErrInvalid};
+      const bool in_time = frame.time >= 0 && frame.time <= kLongestPatience;
+      return {KeeperAction::kNotify, known && in_time && fd_count == 0 ? 0 : kErrInvalid};
     }
     case KeeperTag::kLeave:
       return {KeeperAction::kLeave, fd_count == 0 ? 0 : kErrInvalid};

@@ -71,6 +71,8 @@ class KeeperCore {
   void started(int32_t pid) { table_->supervisor_pid = pid; }
   /// `crash`: without Leave, at `monotonic` nanoseconds.
   void ended(const ExitNote& exit, bool crash, int64_t monotonic);
+  /// The next end of this supervisor will be the keeper's doing: it hangs.
+  void hangs() { table_->hung = table_->crashes + 1; }
   /// Nobody reads any more: exits without a slot are only remembered.
   void unheard();
 
@@ -102,6 +104,33 @@ class KeeperCore {
   bool heard_;  ///< there is a supervisor to tell
   Note notes_[kNotes];
   int32_t* pids_;  ///< of living children, by slot: what is searched at every exit
+};
+
+/// Whether the supervisor's loop still turns, by its own word. A service manager with a watchdog restarts the keeper
+/// when it hears nothing (WatchdogSec= in systemd.service(5)), which would help nobody: so the keeper sees to it that
+/// the supervisor is replaced, and tells the manager until then. Zero-initialised: nobody asked for that.
+class KeeperWatch {
+ public:
+  enum class Verdict : uint8_t {
+    kWait,  ///< nothing to do
+    kTell,  ///< the word is late: tell the manager in its place
+    kKill,  ///< so, and the supervisor hangs; said once
+  };
+
+  /// A supervisor was started. Until its first word it may take any time.
+  void started() { patience_for_ = Patience::kForEver; }
+  /// Its word at `at`, to be repeated within `patience`; 0: no more. Nanoseconds, CLOCK_MONOTONIC.
+  void beat(int64_t at, int64_t patience);
+  /// When to look(), 0: never.
+  int64_t due() const { return due_; }
+  /// What is to be done at `at`. Who was late gets half as much time again: after a stop of the whole system the keeper
+  /// may be the first to run.
+  Verdict look(int64_t at);
+
+ private:
+  enum class Patience : uint8_t { kForEver, kOnce, kAgain };
+  int64_t due_, patience_;
+  Patience patience_for_;
 };
 
 /// Whether somebody has to hold what the table names when its keeper ends: there is a run, and a socket to ask at.

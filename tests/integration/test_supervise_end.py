@@ -30,6 +30,12 @@ def test_a_successor_does_not_wait_for_a_stop(supervised, bundle):
     assert it.runtime.status(deaf) == "stopped"
 
 
+def pending(pid):
+    """The signals that wait for a process, as bits."""
+    return next(int(line.split()[1], 16) for line in host.read(f"/proc/{pid}/status").splitlines()
+                if line.startswith("ShdPnd:"))
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGTERM]], ids=str)
 def test_an_end_does_not_wait_for_a_stop(supervised, bundle, signals):
     it = supervised.begin()
@@ -45,6 +51,21 @@ def test_an_end_does_not_wait_for_a_stop(supervised, bundle, signals):
     it.begin()
     assert it.runtime.state(deaf)["pid"] == pid
     it.rm("--force", deaf).ok()
+
+
+def test_a_supervisor_that_dies_over_its_end_gets_no_successor(supervised, bundle):
+    it = supervised.begin()
+    box = bundle().sh("while :; do sleep 0.05; done")
+    it.up(box).ok()
+    pid, supervisor = it.runtime.state(box)["pid"], it.supervisor()
+    os.kill(supervisor, signal.SIGSTOP)
+    it.process.send_signal(signal.SIGTERM)
+    term = 1 << signal.SIGTERM - 1
+    host.eventually(lambda: pending(supervisor) & term, what="the keeper's word")
+    os.kill(supervisor, signal.SIGKILL)
+    assert it.process.wait(5) == 0
+    it.begin()
+    assert it.runtime.state(box)["pid"] == pid
 
 
 def test_a_second_signal_ends_the_grace(supervised, bundle):

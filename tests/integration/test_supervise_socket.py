@@ -1,10 +1,12 @@
 """A service manager in front of `gantry supervise`: the socket it hands over, and what it is told."""
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -19,6 +21,8 @@ ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), sys.argv[2]
+if os.environ.get("WATCHDOG_PID") == "mine":
+    os.environ["WATCHDOG_PID"] = str(os.getpid())
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
@@ -42,11 +46,11 @@ def listener(runtime):
         yield listening
 
 
-def activate(supervised, manager, listener, count="1", flags=()):
+def activate(supervised, manager, listener, count="1", flags=(), **env):
     """Starts `gantry supervise` as a service manager does; the process."""
     command = [supervised.runtime.program, "--root", supervised.runtime.root, "supervise", "--state-dir",
                supervised.state_dir, *flags]
-    environment = {**supervised.runtime.environment(None), "NOTIFY_SOCKET": manager.getsockname()}
+    environment = {**supervised.runtime.environment(None), "NOTIFY_SOCKET": manager.getsockname(), **env}
     with open(supervised.errors, "ab") as errors:
         return subprocess.Popen([sys.executable, "-c", ACTIVATE, str(listener.fileno()), count, *command],
                                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment,
@@ -74,6 +78,70 @@ def test_the_socket_of_a_service_manager_is_used(supervised, bundle, manager, li
     assert manager.recv(4096) == b"STOPPING=1"
     assert supervised.process.wait(10) == 0
     assert os.path.exists(listener.getsockname()), "the socket is the manager's"
+
+
+def test_a_reload_is_announced_and_over_when_the_successor_serves(supervised, bundle, manager, listener):
+    supervised.process = activate(supervised, manager, listener)
+    assert manager.recv(4096) == b"READY=1"
+    box = bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(box).ok()
+    former = supervised.supervisor()
+    for _ in range(2):
+        before = time.monotonic_ns() // 1000
+        supervised.process.send_signal(signal.SIGHUP)
+        announced = re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=(\d+)", manager.recv(4096))
+        assert announced and before <= int(announced[1]) <= time.monotonic_ns() // 1000
+        assert manager.recv(4096) == b"READY=1"
+        # No waiting: the one that answers is the new one, or the word came too early.
+        assert supervised.supervisor() not in (0, None, former)
+        former = supervised.supervisor()
+    assert supervised.runtime.status(box) == "running"
+
+
+def words(manager, seconds):
+    """What the manager hears within so many seconds, each with its time."""
+    heard, end = [], time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        manager.settimeout(left)
+        try:
+            heard.append((time.monotonic(), manager.recv(4096)))
+        except TimeoutError:
+            break
+    manager.settimeout(10)
+    return heard
+
+
+def test_a_supervisor_that_hangs_is_replaced_and_the_manager_need_not_act(supervised, bundle, manager, listener):
+    interval = 1.2
+    supervised.process = activate(supervised, manager, listener, WATCHDOG_USEC=str(int(interval * 1e6)), WATCHDOG_PID="mine")
+    former = supervised.await_supervisor(0)
+    box = bundle().sh("while :; do sleep 0.05; done")
+    supervised.up(box).ok()
+    start = time.monotonic()
+    heard = words(manager, interval)
+    os.kill(former, signal.SIGSTOP)
+    heard += words(manager, 2 * interval)
+    later = supervised.await_supervisor(former)
+    os.kill(later, signal.SIGHUP)
+    heard += words(manager, interval)
+    told = [start] + [at for at, word in heard if word == b"WATCHDOG=1"] + [time.monotonic()]
+    gaps = [later - earlier for earlier, later in zip(told, told[1:])]
+    assert max(gaps) < interval, gaps
+    assert b"READY=1" in [word for _, word in heard]
+    assert supervised.runtime.status(box) == "running"
+    assert host.read(supervised.errors).count("the keeper killed it") == 1
+
+
+@pytest.mark.parametrize("env", [{}, {"WATCHDOG_USEC": "300000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}], ids=str)
+def test_no_watchdog_unless_it_was_asked_of_us(supervised, manager, listener, env):
+    supervised.process = activate(supervised, manager, listener, **env)
+    supervisor = supervised.await_supervisor(0)
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        assert [word for _, word in words(manager, 0.6)] == [b"READY=1"]
+        assert supervised.supervisor() == supervisor
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("count, flags, text", [

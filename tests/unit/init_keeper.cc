@@ -152,6 +152,11 @@ TEST_CASE("keeper: every tag with every number of descriptors") {
   KeeperFrame notify = frame_of(KeeperTag::kNotify);
   notify.kind = static_cast<uint32_t>(KeeperNotify::kCount);
   CHECK(scene.core->judge(notify, 0).err == EINVAL);
+  notify.kind = static_cast<uint32_t>(KeeperNotify::kWatchdog);
+  notify.time = -1;
+  CHECK(scene.core->judge(notify, 0).err == EINVAL);
+  notify.time = INT64_MAX;
+  CHECK(scene.core->judge(notify, 0).err == EINVAL);
   KeeperFrame release = frame_of(KeeperTag::kRelease);
   release.slot = kSlots;
   CHECK(scene.core->judge(release, 0).err == EINVAL);
@@ -389,4 +394,57 @@ TEST_CASE("keeper: a slot as it is handed over") {
   REQUIRE(count == 2);
   CHECK(fds[0] == scene.core->slot(5).fds[1]);
   CHECK(fds[1] == scene.core->slot(5).fds[2]);
+}
+
+TEST_CASE("keeper: a supervisor that keeps its word is left alone, one that does not is killed once") {
+  using Verdict = KeeperWatch::Verdict;
+  constexpr int64_t kPatience = 100;
+  KeeperWatch watch = {};
+  CHECK(watch.due() == 0);
+  CHECK(watch.look(1'000'000) == Verdict::kWait);  // nobody asked
+  watch.started();
+  for (int64_t at = 10; at < 1000; at += 60) {
+    watch.beat(at, kPatience);
+    CHECK(watch.due() == at + kPatience);
+    CHECK(watch.look(at + kPatience - 1) == Verdict::kWait);
+  }
+  watch.beat(1000, kPatience);
+  CHECK(watch.look(1100) == Verdict::kTell);
+  CHECK(watch.due() == 1150);
+  SECTION("late, but there") {
+    watch.beat(1149, kPatience);
+    CHECK(watch.look(1150) == Verdict::kWait);
+    CHECK(watch.look(1249) == Verdict::kTell);
+  }
+  SECTION("it hangs: the manager hears the keeper until the next one speaks") {
+    CHECK(watch.look(1150) == Verdict::kKill);
+    CHECK(watch.look(1250) == Verdict::kTell);
+    CHECK(watch.look(1350) == Verdict::kTell);
+    watch.started();
+    CHECK(watch.look(1449) == Verdict::kWait);
+    for (int64_t at = 1450; at < 3000; at += 100) CHECK(watch.look(at) == Verdict::kTell);
+    watch.beat(3000, kPatience);
+    CHECK(watch.look(3100) == Verdict::kTell);
+    CHECK(watch.look(3150) == Verdict::kKill);
+  }
+  SECTION("its end comes between") {
+    watch.started();
+    CHECK(watch.look(1150) == Verdict::kTell);
+  }
+  SECTION("it says that it will be silent") {
+    watch.beat(1120, 0);
+    CHECK(watch.due() == 0);
+    CHECK(watch.look(9999) == Verdict::kWait);
+  }
+}
+
+TEST_CASE("keeper: only the end that the keeper saw to is one of a supervisor that hung") {
+  Scene scene;
+  scene.crash();
+  CHECK(scene.table.hung == 0);
+  scene.core->hangs();
+  scene.crash();
+  CHECK(scene.table.hung == scene.table.crashes);
+  scene.crash();
+  CHECK(scene.table.hung != scene.table.crashes);
 }
