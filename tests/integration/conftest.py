@@ -88,6 +88,9 @@ def programs(session_dir):
 
 
 def compile_program(name, output):
+    """Compiled here, or taken from $GANTRY_TEST_PROGRAMS where there is no compiler (scripts/guest)."""
+    if "GANTRY_TEST_PROGRAMS" in os.environ:
+        return shutil.copy(f"{os.environ['GANTRY_TEST_PROGRAMS']}/{name}", output)
     subprocess.run(["cc", "-static", "-O1", "-Wall", "-o", output, f"{HERE}/programs/{name}.c"], check=True)
     return output
 
