@@ -57,8 +57,7 @@ class WaitJobs final : public Jobs {
 Result<int> run_wait(const Call& call) {
   SupervisedPlace place;
   GANTRY_LET(place.address, supervisor_address(call));
-  for (const std::string& id : call.options.args)
-    if (const std::string refusal = check_id(id); !refusal.empty()) return fail(cat(id, ": ", refusal));
+  GANTRY_TRY(check_ids(call));
   Driver driver(call.globals);
   WaitJobs jobs(driver, call, std::move(place));
   driver.loop().run(run_jobs(driver.loop(), jobs, call.options.args.size()));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cli/driver.h"
 #include "engine/supervisor/paths.h"
 #include "io/scope.h"
 #include "sys/file.h"
@@ -45,11 +46,10 @@ Result<std::string> state_dir(const Call& call) {
   return sys::absolute_path(given);
 }
 
-Result<SupervisedPlace> supervised_place(const Call& call) {
-  SupervisedPlace place;
-  GANTRY_LET(place.address, supervisor_address(call));
-  GANTRY_LET(place.state_dir, state_dir(call));
-  return place;
+Result<> check_ids(const Call& call) {
+  for (const std::string& id : call.options.args)
+    if (const std::string refusal = check_id(id); !refusal.empty()) return fail(cat(id, ": ", refusal));
+  return {};
 }
 
 SupervisedPlace place_for(const Call& call, const Env& env, const std::string& id, const SupervisedPlace& place) {
@@ -62,6 +62,45 @@ io::Task<> run_jobs(io::Loop& loop, Jobs& jobs, size_t count) {
   io::Scope scope(loop, cancel);
   for (size_t i = 0; i < std::min(count, kMostAtOnce); ++i) scope.spawn(work(jobs, next, count));
   (void)co_await scope.join();
+}
+
+namespace {
+
+class ContainerJobs final : public Jobs {
+ public:
+  ContainerJobs(Driver& driver, const Call& call, SupervisedPlace place, const ContainerAction& action)
+      : driver_(driver), call_(call), place_(std::move(place)), action_(action) {}
+
+  io::Task<> run(size_t index) override {
+    const std::string& id = call_.options.args[index];
+    SupervisedPlace place = place_for(call_, driver_.env(), id, place_);
+    const Result<> done = co_await action_(driver_.env(), std::move(place), id);
+    if (done) co_return;
+    log_error(cat(id, ": ", done.error().text));
+    failed_ = true;
+  }
+
+  bool failed() const { return failed_; }
+
+ private:
+  Driver& driver_;
+  const Call& call_;
+  SupervisedPlace place_;
+  const ContainerAction& action_;
+  bool failed_ = false;
+};
+
+}  // namespace
+
+Result<int> for_each_container(const Call& call, const ContainerAction& action) {
+  SupervisedPlace place;
+  GANTRY_LET(place.address, supervisor_address(call));
+  GANTRY_LET(place.state_dir, state_dir(call));
+  GANTRY_TRY(check_ids(call));
+  Driver driver(call.globals);
+  ContainerJobs jobs(driver, call, std::move(place), action);
+  driver.loop().run(run_jobs(driver.loop(), jobs, call.options.args.size()));
+  return jobs.failed() ? 1 : 0;
 }
 
 Progress::Progress(std::string word, size_t total)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 
 #include "cli/command.h"
@@ -21,8 +22,8 @@ Result<SupervisorAddress> supervisor_address(const Call& call);
 /// The directory that --state-dir names, absolute.
 Result<std::string> state_dir(const Call& call);
 
-/// Both.
-Result<SupervisedPlace> supervised_place(const Call& call);
+/// Whether all arguments of the call can be ids: "ID: why not".
+Result<> check_ids(const Call& call);
 
 /// Where one container is: what its record says, unless --socket was given.
 SupervisedPlace place_for(const Call& call, const Env& env, const std::string& id, const SupervisedPlace& place);
@@ -41,6 +42,13 @@ inline constexpr size_t kMostAtOnce = 64;
 
 /// Runs jobs 0 to count - 1, kMostAtOnce at a time, in their order.
 io::Task<> run_jobs(io::Loop& loop, Jobs& jobs, size_t count);
+
+/// What a verb does with one container.
+using ContainerAction = std::function<io::Task<Result<>>(Env& env, SupervisedPlace place, std::string id)>;
+
+/// Does it with all that the call names, as run_jobs(), with or without a supervisor. Reports failures as "ID: text";
+/// the exit status.
+Result<int> for_each_container(const Call& call, const ContainerAction& action);
 
 /// "up 120/500" on stderr if that is a terminal, else nothing.
 class Progress {

@@ -85,20 +85,14 @@ Result<> KeeperLink::take(const KeeperFrame& frame, std::vector<sys::Fd> fds) {
 }
 
 void KeeperLink::take_exit(const KeeperFrame& frame) {
-  KeeperExit exit;
-  exit.slot = frame.slot;
-  exit.pid = frame.pid;
-  exit.time_ns = frame.time;
-  if ((frame.flags & init::kExitUnknown) == 0) exit.status = ExitStatus{frame.code, frame.signal};
-  if (const auto found = waiting_.find(exit.pid); found != waiting_.end()) {
-    Waiting& waiting = *found->second;
-    waiting.status = exit.status ? Result<ExitStatus>(*exit.status) : std::unexpected(unknown_end(exit.pid));
-    waiting.ended.set();
-    waiting_.erase(found);
-  } else {
-    remember(exit.pid, exit.status);
-  }
-  if (observer_ != nullptr) observer_->process_exited(exit);
+  std::optional<ExitStatus> status;
+  if ((frame.flags & init::kExitUnknown) == 0) status = ExitStatus{frame.code, frame.signal};
+  const auto found = waiting_.find(frame.pid);
+  if (found == waiting_.end()) return remember(frame.pid, status);
+  Waiting& waiting = *found->second;
+  waiting.status = status ? Result<ExitStatus>(*status) : std::unexpected(unknown_end(frame.pid));
+  waiting.ended.set();
+  waiting_.erase(found);
 }
 
 void KeeperLink::remember(pid_t pid, std::optional<ExitStatus> status) {

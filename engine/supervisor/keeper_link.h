@@ -17,14 +17,6 @@
 
 namespace gantry {
 
-/// The end of a process, as the keeper tells it.
-struct KeeperExit {
-  uint32_t slot = init::kUnslotted;  ///< the slot that names the process
-  pid_t pid = 0;
-  std::optional<ExitStatus> status;  ///< nullopt: it ended, nobody knows how
-  int64_t time_ns = 0;               ///< CLOCK_REALTIME when the keeper reaped it; 0 when unknown
-};
-
 /// What the keeper is to hold for a container. Idempotent: later calls for the same slot and owner add positions (a
 /// position given again is replaced and the old descriptor closed) or name the process.
 struct KeeperHold {
@@ -38,21 +30,8 @@ struct KeeperHold {
 /// The conversation. One task listens; any number of others ask and wait. Main thread only.
 class KeeperLink {
  public:
-  /// Hears of every exit, also of those that wait() is asked for, from the task that listens. Must not destroy the
-  /// link. For whoever looks at the keeper itself (tests/integration/keeper/puppet.cc): what wait() tells has no slot
-  /// and no time.
-  class Observer {
-   public:
-    virtual void process_exited(const KeeperExit& exit) = 0;
-
-   protected:
-    ~Observer() = default;
-  };
-
   /// `socket`: number kSupervisorSocketFd of a supervisor.
   KeeperLink(io::Loop& loop, sys::Fd socket) : loop_(loop), socket_(std::move(socket)), gone_(loop) {}
-
-  void observe(Observer* observer) { observer_ = observer; }
 
   /// Takes answers and exits until cancelled (no error). When the keeper is gone, everybody who waits gets an error,
   /// gone() is set, and the error is returned; later requests fail at once.
@@ -82,8 +61,6 @@ class KeeperLink {
 
   /// Forgets an unclaimed exit of `pid`: it belongs to an earlier process, this number is in use again.
   void forget(pid_t pid) { early_.erase(pid); }
-  /// Whether wait() would return at once: how much is remembered can be seen without taking it.
-  bool has_exit(pid_t pid) const { return early_.contains(pid); }
 
   static constexpr size_t kMaxEarly = 4096;
 
@@ -114,7 +91,6 @@ class KeeperLink {
   io::Loop& loop_;
   sys::Fd socket_;
   io::Event gone_;
-  Observer* observer_ = nullptr;
   uint32_t serial_ = 0;
   std::optional<Error> broken_;  ///< why nobody listens any more
   std::map<uint32_t, Asked*> asked_;

@@ -31,6 +31,7 @@
 #include "sys/proc.h"
 #include "sys/text.h"
 #include "tests/integration/keeper/table.h"
+#include "tests/integration/keeper/tap.h"
 
 extern char** environ;  // NOLINT: environ(7)
 
@@ -61,7 +62,7 @@ Result<sys::Fd> connect_to(const std::string& path) {
   return socket;
 }
 
-class Puppet final : KeeperLink::Observer {
+class Puppet {
  public:
   Puppet(sys::Fd control, Table table, std::string socket, std::string root)
       : control_(std::move(control)),
@@ -69,11 +70,11 @@ class Puppet final : KeeperLink::Observer {
         socket_(std::move(socket)),
         root_(root),
         store_(std::move(root), true),
-        link_(loop_, sys::Fd(init::kSupervisorSocketFd)),
+        tap_(loop_, sys::Fd(init::kSupervisorSocketFd)),
+        link_(loop_, tap_.link_end()),
         spawner_(link_),
         exits_(loop_, link_),
         env_{loop_, store_, spawner_, exits_, "puppet", 0} {
-    link_.observe(this);
     for (uint32_t i = 0; i < table_.head().used; ++i)
       if (table_.slot(i).state != init::SlotState::kFree)
         std::copy_n(table_.slot(i).fds, init::kKeeperFds, held_[i].begin());
@@ -82,8 +83,6 @@ class Puppet final : KeeperLink::Observer {
   Result<> run() { return loop_.run(serve()); }
 
  private:
-  void process_exited(const KeeperExit& exit) override { seen_.push_back(exit); }
-
   io::Task<Result<>> serve();
   io::Task<> hear();
   io::Task<Result<>> answer(std::string text);
@@ -101,11 +100,11 @@ class Puppet final : KeeperLink::Observer {
   Table table_;
   std::string socket_, root_;
   StateStore store_;
+  Tap tap_;
   KeeperLink link_;
   KeeperSpawner spawner_;
   KeeperExits exits_;
   Env env_;
-  std::vector<KeeperExit> seen_;
   std::map<pid_t, sys::Fd> pidfds_;
   std::map<uint32_t, std::array<int, init::kKeeperFds>> held_;  ///< by their numbers here
 };
@@ -125,6 +124,7 @@ io::Task<Result<>> Puppet::answer(std::string text) {
 
 io::Task<Result<>> Puppet::serve() {
   io::Scope background(loop_);
+  background.spawn(tap_.run());
   background.spawn(hear());
   json::Writer hello;
   table_.describe(hello);
@@ -295,9 +295,10 @@ Result<> Puppet::hand_over(const Words& words) {
 
 void Puppet::describe_exits(json::Writer& out) const {
   out.key("exits").begin_array();
-  for (const KeeperExit& exit : seen_) {
-    out.begin_object().member("slot", exit.slot).member("pid", exit.pid).member("known", exit.status.has_value());
-    out.member("code", exit.status ? exit.status->code : -1).member("signal", exit.status ? exit.status->signal : -1);
+  for (const init::KeeperFrame& exit : tap_.exits()) {
+    const bool known = (exit.flags & init::kExitUnknown) == 0;
+    out.begin_object().member("slot", exit.slot).member("pid", exit.pid).member("known", known);
+    out.member("code", known ? exit.code : -1).member("signal", known ? exit.signal : -1);
     out.end_object();
   }
   out.end_array();
@@ -342,7 +343,9 @@ io::Task<Result<>> Puppet::obey(Words words, json::Writer& out) {
     co_return done;
   }
   if (what == "leave") {
+    const size_t before = tap_.given();
     GANTRY_CO_TRY(co_await link_.leave());
+    while (tap_.given() == before) (void)co_await io::yield_now(loop_);
     ::_exit(number<int>(words, 1));
   }
   if (what == "exit") ::_exit(number<int>(words, 1));

@@ -1,7 +1,8 @@
-// The parent of containers in the seam test: a process of its own that clones and reaps on behalf of the engine, as a
-// keeper does. It starts the driver, too, so that the engine is a sibling of the containers and has no children at all.
+// The parent of containers in the seam test: a process of its own that clones and reaps on behalf of the engine. It
+// speaks as the keeper does (sys/init/keeper.h), but is another program, and holds nothing. It starts the driver, too,
+// so that the engine is a sibling of the containers and has no children at all.
 //
-// usage: foster PROGRAM [ARG...]     PROGRAM finds the socket at descriptor 3
+// usage: foster PROGRAM [ARG...]     PROGRAM finds the socket at kSupervisorSocketFd
 // Exit status: that of PROGRAM, or 99 when a child is left once PROGRAM has ended.
 #include <fcntl.h>
 #include <poll.h>
@@ -21,13 +22,18 @@
 #include <vector>
 
 #include "sys/fd.h"
+#include "sys/init/keeper.h"
 #include "sys/launch.h"
-#include "tests/integration/seam/protocol.h"
 
 namespace gantry::seam {
 namespace {
 
+using init::KeeperFrame;
+using init::KeeperTag;
+using init::make_keeper_frame;
+
 constexpr size_t kMaxFds = 253;  // SCM_MAX_FD
+constexpr size_t kFixedFds = 4;  // stdio and the Plan
 constexpr int kChildLeft = 99;
 
 [[noreturn]] void die(const char* what) {
@@ -36,7 +42,7 @@ constexpr int kChildLeft = 99;
 }
 
 /// One frame from the driver; false at the end of the conversation.
-bool receive(int socket, Message& message, std::vector<sys::Fd>& fds) {
+bool receive(int socket, KeeperFrame& message, std::vector<sys::Fd>& fds) {
   alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))];
   iovec bytes{&message, sizeof message};
   msghdr header{};
@@ -59,9 +65,9 @@ bool receive(int socket, Message& message, std::vector<sys::Fd>& fds) {
 }
 
 /// False when the socket is full.
-bool send(int socket, const Message& message, int fd) {
+bool send(int socket, const KeeperFrame& message, int fd) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec bytes{const_cast<Message*>(&message), sizeof message};
+  iovec bytes{const_cast<KeeperFrame*>(&message), sizeof message};
   msghdr header{};
   header.msg_iov = &bytes;
   header.msg_iovlen = 1;
@@ -88,13 +94,13 @@ class Foster {
  private:
   void start(char** program, int socket);
   void serve();
-  void spawn(const Message& request, std::span<const sys::Fd> fds);
+  void spawn(const KeeperFrame& request, std::span<const sys::Fd> fds);
   void reap();
   void flush();
 
   /// An answer that waits for room in the socket.
   struct Outgoing {
-    Message message;
+    KeeperFrame message;
     sys::Fd fd;
   };
 
@@ -128,22 +134,24 @@ void Foster::start(char** program, int socket) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // dup2 onto itself would keep CLOEXEC.
   const int high = ::fcntl(socket, F_DUPFD_CLOEXEC, 100);
-  ::dup2(high, kFosterFd);
+  ::dup2(high, init::kSupervisorSocketFd);
   ::execv(program[0], program);
   die(program[0]);
 }
 
-void Foster::spawn(const Message& request, std::span<const sys::Fd> fds) {
-  Message answer;
-  answer.kind = Kind::kSpawned;
+void Foster::spawn(const KeeperFrame& request, std::span<const sys::Fd> fds) {
+  KeeperFrame answer = make_keeper_frame(KeeperTag::kSpawned);
   answer.serial = request.serial;
-  const size_t fixed = kFixedFds + request.has_sync;
-  if (fds.size() < fixed) die("foster: frame without its descriptors");
+  size_t next = kFixedFds;
+  const auto take_if = [&](uint16_t flag) { return (request.flags & flag) != 0 ? static_cast<int>(next++) : -1; };
+  const int sync = take_if(init::kSpawnSync), cgroup = take_if(init::kSpawnInCgroup);
+  if (fds.size() < next) die("foster: frame without its descriptors");
   sys::SpawnFds given;
   given.stdio = {fds[0].get(), fds[1].get(), fds[2].get()};
   given.plan = fds[3].get();
-  if (request.has_sync != 0) given.sync = fds[4].get();
-  for (const sys::Fd& slot : fds.subspan(fixed)) given.slots.push_back(slot.get());
+  if (sync >= 0) given.sync = fds[static_cast<size_t>(sync)].get();
+  if (cgroup >= 0) given.cgroup = fds[static_cast<size_t>(cgroup)].get();
+  for (const sys::Fd& slot : fds.subspan(next)) given.slots.push_back(slot.get());
   Result<sys::Child> child = sys::spawn_launcher(given);
   if (!child) {
     std::fprintf(stderr, "foster: %s\n", child.error().text.c_str());
@@ -152,17 +160,18 @@ void Foster::spawn(const Message& request, std::span<const sys::Fd> fds) {
     return;
   }
   answer.pid = child->pid;
+  answer.flags = child->in_cgroup ? init::kSpawnInCgroup : 0;
   queue_.push_back({answer, std::move(child->pidfd)});
 }
 
 void Foster::serve() {
-  Message request;
+  KeeperFrame request{};
   std::vector<sys::Fd> fds;
   if (!receive(socket_.get(), request, fds)) {
     socket_.reset();
     return;
   }
-  if (request.kind != Kind::kSpawn) die("foster: unknown frame");
+  if (request.tag != KeeperTag::kSpawn) die("foster: unknown frame");
   spawn(request, fds);
 }
 
@@ -174,8 +183,8 @@ void Foster::reap() {
   for (;;) {
     siginfo_t info{};
     if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0 || info.si_pid == 0) return;
-    Message note;
-    note.kind = Kind::kExit;
+    KeeperFrame note = make_keeper_frame(KeeperTag::kExited);
+    note.slot = init::kUnslotted;
     note.pid = info.si_pid;
     (info.si_code == CLD_EXITED ? note.code : note.signal) = info.si_status;
     if (info.si_pid == driver_) status_ = note.signal != 0 ? 128 + note.signal : note.code;

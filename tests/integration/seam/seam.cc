@@ -1,6 +1,6 @@
 // Drives the verbs through a Spawner whose parent is another process, while one container's create hangs in a mount.
 //
-// usage: foster seam ROOT BUNDLES KEY=VALUE...     (it finds the foster at descriptor 3)
+// usage: foster seam ROOT BUNDLES KEY=VALUE...     (it finds the foster at kSupervisorSocketFd)
 //   beats=ID,ID,...     containers that write heartbeats to BUNDLES/ID/rootfs/beat
 //   churns=ID,ID,...    containers that go through create, start, exec, kill, delete; rounds=N times
 //   hung=ID             its create hangs until it is cancelled or killed, or `fuse` is
@@ -26,6 +26,7 @@
 
 #include "engine/json_write.h"
 #include "engine/state_store.h"
+#include "engine/supervisor/keeper_link.h"
 #include "engine/verbs.h"
 #include "io/scope.h"
 #include "io/timer.h"
@@ -33,7 +34,6 @@
 #include "sys/proc.h"
 #include "sys/text.h"
 #include "tests/integration/seam/beats.h"
-#include "tests/integration/seam/remote.h"
 
 namespace gantry::seam {
 namespace {
@@ -116,7 +116,7 @@ class Driver {
   explicit Driver(Options options)
       : options_(std::move(options)),
         store_(options_.root, true),
-        link_(loop_, sys::Fd(kFosterFd)),
+        link_(loop_, sys::Fd(init::kSupervisorSocketFd)),
         env_{loop_, store_, spawner_, exits_, "seam", 0},
         hung_done_(loop_) {}
 
@@ -143,9 +143,9 @@ class Driver {
   const Options options_;
   io::Loop loop_;
   StateStore store_;
-  FosterLink link_;
-  RemoteSpawner spawner_{link_};
-  RemoteExits exits_{link_};
+  KeeperLink link_;
+  KeeperSpawner spawner_{link_};
+  KeeperExits exits_{loop_, link_};
   Env env_;
   io::CancelSource hung_cancel_;
   io::Event hung_done_;
@@ -346,7 +346,6 @@ std::string Driver::report() {
   out.member("children", children ? *children : children.error().text);
   out.list("errors", errors_);
   out.member("rounds_done", rounds_done_);
-  out.member("spawned", link_.spawned()).member("early_exits", link_.early_exits());
   out.member("hang_began_us", (asked_at_ - epoch_) / 1000).member("total_us", (monotonic_now() - epoch_) / 1000);
   out.member("startup_gap_us", startup_.longest() / 1000);
   out.key("loop").begin_object().member("count", heart_.count()).member("gap_us", heart_.longest() / 1000);
@@ -377,7 +376,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", options.error().text.c_str());
     return 2;
   }
-  ::fcntl(gantry::seam::kFosterFd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(gantry::init::kSupervisorSocketFd, F_SETFD, FD_CLOEXEC);
   gantry::seam::Driver driver(std::move(*options));
   const auto done = driver.run();
   if (!done) std::fprintf(stderr, "seam: %s\n", done.error().text.c_str());
