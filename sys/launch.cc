@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "sys/init/borrowed_clone.h"
 #include "sys/init/plan.h"
 
 #ifndef MFD_EXEC
@@ -113,7 +114,6 @@ constexpr size_t kStackSize = 32 * 1024;
 /// Everything that the child uses of our memory. We do not stop for it, so nothing here may change while it is `here`.
 struct Departure {
   std::vector<int> wanted;  ///< wanted[N] becomes fd N
-  std::vector<int> moved;   ///< room for as many
   int image;
   int err = 0;   ///< from the child: why it did not become gantry-init
   int here = 1;  ///< the kernel writes 0 and wakes us when the child has other memory or is dead
@@ -123,119 +123,31 @@ struct Departure {
 
 namespace {
 
-/// A system call without errno, which the child would share with us.
-long raw_call(long number, long a, long b = 0, long c = 0, long d = 0, long e = 0) {
-#if defined(__x86_64__)
-  long result;
-  register long r10 asm("r10") = d;
-  register long r8 asm("r8") = e;
-  asm volatile("syscall"
-               : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-               : "rcx", "r11", "memory");
-  return result;
-#elif defined(__aarch64__)
-  register long x8 asm("x8") = number;
-  register long x0 asm("x0") = a;
-  register long x1 asm("x1") = b;
-  register long x2 asm("x2") = c;
-  register long x3 asm("x3") = d;
-  register long x4 asm("x4") = e;
-  asm volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
-  return x0;
-#endif
-}
-
-/// Fds that lie where another one has to go are moved out of the way first; then each goes to its number. Our own table
-/// is not shared, so all of this is invisible to the parent. Returns 0 or a negative errno.
-__attribute__((no_sanitize("address"))) long place_fds(const int* wanted, int* moved, int count, int& image) {
-  for (int i = 0; i < count; ++i) {
-    moved[i] = wanted[i];
-    if (wanted[i] >= count || wanted[i] == i) continue;
-    const long copy = raw_call(SYS_fcntl, wanted[i], F_DUPFD_CLOEXEC, count);
-    if (copy < 0) return copy;
-    moved[i] = static_cast<int>(copy);
-  }
-  if (image < count) {
-    const long copy = raw_call(SYS_fcntl, image, F_DUPFD_CLOEXEC, count);
-    if (copy < 0) return copy;
-    image = static_cast<int>(copy);
-  }
-  for (int i = 0; i < count; ++i) {
-    // dup3 onto itself would keep close-on-exec.
-    const long done = moved[i] == i ? raw_call(SYS_fcntl, i, F_SETFD, 0) : raw_call(SYS_dup3, moved[i], i, 0);
-    if (done < 0) return done;
-  }
-  return 0;
-}
-
 /// The child. Raw calls only: it runs beside us on borrowed memory, with our thread's errno. The address sanitizer
 /// knows nothing of its stack.
-extern "C" [[noreturn]] __attribute__((used, no_sanitize("address"))) void gantry_spawn_child(Departure* departure) {
+extern "C" [[noreturn]] __attribute__((no_sanitize("address"))) void gantry_spawn_child(void* argument) {
+  auto* const departure = static_cast<Departure*>(argument);
   static const char* const argv[] = {kName, "launch", nullptr};
   static const char* const envp[] = {nullptr};
   const int count = static_cast<int>(departure->wanted.size());
-  long failed = place_fds(departure->wanted.data(), departure->moved.data(), count, departure->image);
+  long failed = init::place_fds(departure->wanted.data(), count, departure->image);
   if (failed == 0) {
-    failed = raw_call(SYS_execveat, departure->image, reinterpret_cast<long>(""), reinterpret_cast<long>(argv),
-                      reinterpret_cast<long>(envp), AT_EMPTY_PATH);
+    failed = init::raw_call(SYS_execveat, departure->image, reinterpret_cast<long>(""), reinterpret_cast<long>(argv),
+                            reinterpret_cast<long>(envp), AT_EMPTY_PATH, 0);
   }
   departure->err = static_cast<int>(-failed);
-  for (;;) raw_call(SYS_exit_group, 127);
-}
-
-/// clone3 or clone, whose child calls gantry_spawn_child(departure) on the stack that the arguments name. There is no
-/// libc wrapper for the one, and a child must not return into this frame. `child_tid` is only clone's.
-long clone_onto_stack(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t child_tid, Departure* departure) {
-#if defined(__x86_64__)
-  long result;
-  register Departure* argument asm("r12") = departure;
-  register uint64_t fourth asm("r10") = child_tid;
-  register uint64_t fifth asm("r8") = 0;  // tls
-  asm volatile(
-      "syscall\n"
-      "test %%rax, %%rax\n"
-      "jnz 1f\n"
-      "xor %%ebp, %%ebp\n"
-      "mov %%r12, %%rdi\n"
-      "call gantry_spawn_child\n"
-      "ud2\n"
-      "1:\n"
-      : "=a"(result)
-      : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth), "r"(argument)
-      : "rcx", "r11", "memory");
-  return result;
-#elif defined(__aarch64__)
-  register long x8 asm("x8") = number;
-  register uint64_t x0 asm("x0") = a;
-  register uint64_t x1 asm("x1") = b;
-  register uint64_t x2 asm("x2") = c;
-  register uint64_t x3 asm("x3") = 0;  // tls
-  register uint64_t x4 asm("x4") = child_tid;
-  register Departure* argument asm("x19") = departure;
-  asm volatile(
-      "svc #0\n"
-      "cbnz x0, 1f\n"
-      "mov x29, #0\n"
-      "mov x0, x19\n"
-      "bl gantry_spawn_child\n"
-      "1:\n"
-      : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(argument)
-      : "memory", "x30");
-  return static_cast<long>(x0);
-#else
-#error "spawn_launcher knows x86_64 and aarch64 only"
-#endif
+  for (;;) init::raw_call(SYS_exit_group, 127, 0, 0, 0, 0, 0);
 }
 
 /// clone3, or clone where the seccomp filter of a container around us hides it: the first filters for such calls said
 /// EPERM. Without CLONE_CLEAR_SIGHAND no handler runs in the child either: all signals are blocked until it executes.
 long clone_child(const struct clone_args& args, Departure* departure) {
-  const long pid = clone_onto_stack(SYS_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, 0, departure);
+  const long pid = init::clone_onto_stack(SYS_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, 0,
+                                          gantry_spawn_child, departure);
   if ((pid != -ENOSYS && pid != -EPERM) || (args.flags & CLONE_INTO_CGROUP) != 0) return pid;
   const uint64_t flags = (args.flags & ~uint64_t{CLONE_CLEAR_SIGHAND}) | args.exit_signal;
-  return clone_onto_stack(SYS_clone, flags, args.stack + args.stack_size, args.pidfd, args.child_tid, departure);
+  return init::clone_onto_stack(SYS_clone, flags, args.stack + args.stack_size, args.pidfd, args.child_tid,
+                                gantry_spawn_child, departure);
 }
 
 /// Waits until the child no longer uses our memory. Nearly kernel-bounded, as it only executes its image; but one that
@@ -251,7 +163,6 @@ bool await_departure(Departure& departure, const timespec* limit) {
 /// One try. The error's errno is that of the clone.
 Result<Child> clone_once(std::vector<int> wanted, int image, int cgroup) {
   std::unique_ptr<Departure, DepartureEnd> departure(new Departure);
-  departure->moved.resize(wanted.size());
   departure->wanted = std::move(wanted);
   departure->image = image;
   int pidfd = -1;

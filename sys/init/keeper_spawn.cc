@@ -5,7 +5,7 @@
 namespace gantry::init {
 namespace {
 
-constexpr int kDupFdCloexec = 1030, kRlimitNofile = 7;
+constexpr int kRlimitNofile = 7;
 constexpr unsigned kCloseRangeUnshare = 2;
 constexpr uint64_t kCloneVfork = 0x4000, kCloneFiles = 0x400;
 constexpr unsigned kMaxPlaced = 256;
@@ -19,84 +19,19 @@ struct Spawning {
   int err;  ///< from the child: why it did not become a launcher
 };
 
-/// Descriptors that lie where another one has to go are moved out of the way first; then each goes to its number.
-long place_fds(Spawning& spawn, int& image) {
-  for (int i = 0; i < spawn.count; ++i) {
-    if (spawn.wanted[i] < 0 || spawn.wanted[i] >= spawn.count || spawn.wanted[i] == i) continue;
-    const long moved = call(__NR_fcntl, spawn.wanted[i], kDupFdCloexec, spawn.count);
-    if (moved < 0) return moved;
-    spawn.wanted[i] = static_cast<int>(moved);
-  }
-  if (image < spawn.count) {
-    const long moved = call(__NR_fcntl, image, kDupFdCloexec, spawn.count);
-    if (moved < 0) return moved;
-    image = static_cast<int>(moved);
-  }
-  for (int i = 0; i < spawn.count; ++i) {
-    if (spawn.wanted[i] < 0) continue;
-    constexpr int kSetFd = 2;
-    // dup3 onto itself would keep close-on-exec.
-    const long done = spawn.wanted[i] == i ? call(__NR_fcntl, i, kSetFd, 0) : duplicate_to(spawn.wanted[i], i, 0);
-    if (done < 0) return done;
-  }
-  return 0;
-}
-
-extern "C" [[noreturn]] __attribute__((used)) void gantry_keeper_child(Spawning* spawn) {
+[[noreturn]] void become_launcher(void* argument) {
+  auto* const spawn = static_cast<Spawning*>(argument);
   static const char* const argv[] = {"gantry-init", "launch", nullptr};
   static const char* const envp[] = {nullptr};
   // Only the low part of the table is copied, if it was shared.
   long done = close_range(kFirstHeld, ~0u, kCloseRangeUnshare);
   if (is_hidden(done)) done = call(__NR_unshare, kCloneFiles);
   int image = kKeeperImageFd;
-  if (done >= 0) done = place_fds(*spawn, image);
+  if (done >= 0) done = place_fds(spawn->wanted, spawn->count, image);
   if (done >= 0) done = call(__NR_prlimit64, 0, kRlimitNofile, &spawn->files, nullptr);
   if (done >= 0) done = call(__NR_execveat, image, "", argv, envp, kAtEmptyPath);
   spawn->err = static_cast<int>(-done);
   exit_now(127);
-}
-
-/// clone3 or clone, whose child calls gantry_keeper_child(spawn) on the stack that the arguments name and never returns
-/// into this frame.
-long clone_onto_stack(long number, uint64_t a, uint64_t b, uint64_t c, Spawning* spawn) {
-#if defined(__x86_64__)
-  long result;
-  register Spawning* argument asm("r12") = spawn;
-  register uint64_t fourth asm("r10") = 0;  // child_tid
-  register uint64_t fifth asm("r8") = 0;    // tls
-  asm volatile(
-      "syscall\n"
-      "test %%rax, %%rax\n"
-      "jnz 1f\n"
-      "xor %%ebp, %%ebp\n"
-      "mov %%r12, %%rdi\n"
-      "call gantry_keeper_child\n"
-      "ud2\n"
-      "1:\n"
-      : "=a"(result)
-      : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth), "r"(argument)
-      : "rcx", "r11", "memory");
-  return result;
-#elif defined(__aarch64__)
-  register long x8 asm("x8") = number;
-  register uint64_t x0 asm("x0") = a;
-  register uint64_t x1 asm("x1") = b;
-  register uint64_t x2 asm("x2") = c;
-  register uint64_t x3 asm("x3") = 0;  // tls
-  register uint64_t x4 asm("x4") = 0;  // child_tid
-  register Spawning* argument asm("x19") = spawn;
-  asm volatile(
-      "svc #0\n"
-      "cbnz x0, 1f\n"
-      "mov x29, #0\n"
-      "mov x0, x19\n"
-      "bl gantry_keeper_child\n"
-      "1:\n"
-      : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(argument)
-      : "memory", "x30");
-  return static_cast<long>(x0);
-#endif
 }
 
 Spawning& spawning() {
@@ -117,10 +52,12 @@ long clone_launcher(uint64_t flags, int cgroup, int* pidfd) {
     args.flags |= kCloneIntoCgroup;
     args.cgroup = static_cast<uint64_t>(cgroup);
   }
-  const long pid = clone_onto_stack(__NR_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, &spawning());
+  const long pid =
+      clone_onto_stack(__NR_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, 0, become_launcher, &spawning());
   if (!is_hidden(pid) || cgroup >= 0) return pid;
   const uint64_t old_flags = (args.flags & ~kCloneClearSighand) | args.exit_signal;
-  return clone_onto_stack(__NR_clone, old_flags, args.stack + args.stack_size, args.pidfd, &spawning());
+  return clone_onto_stack(__NR_clone, old_flags, args.stack + args.stack_size, args.pidfd, 0, become_launcher,
+                          &spawning());
 }
 
 /// Fills what the child reads; the cgroup's descriptor, -1: none.
