@@ -280,6 +280,7 @@ Result<LaunchRequest> Creation::plan() {
   context.slots.console_socket = slots.add(console);
   context.slots.pidfd_socket = slots.add(pidfd_socket_.get());
   fill_cgroup_context(cgroup_host_, cgroup_paths_, context);
+  GANTRY_TRY(fill_cgroup2_options(spec, context));
   if (cgroup_paths_.mode != CgroupMode::kV1) {
     GANTRY_LET(cgroup_dir_, cgroup_->unified_dir());
     record_.cgroup_reused = !cgroup_->unified_is_fresh();

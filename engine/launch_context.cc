@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <array>
 
+#include "sys/file.h"
 #include "sys/text.h"
 
 namespace gantry {
 namespace {
+
+constexpr size_t kMountinfoLimit = 64u << 20;
 
 /// "cpu,cpuacct": what a mount of the hierarchy names.
 std::string joined(const std::vector<std::string>& controllers) {
@@ -38,6 +41,30 @@ void fill_cgroup_context(const CgroupHost& host, const CgroupPaths& paths, PlanC
     if (controller != owner->controllers.front()) continue;
     context.v1.push_back({owner->mountpoint, joined(owner->controllers), below(owner->mountpoint, dir)});
   }
+}
+
+std::vector<std::string> cgroup2_options(const std::vector<sys::MountEntry>& mounts) {
+  constexpr std::array<std::string_view, 6> kKnown{"nsdelegate",         "favordynmods",
+                                                   "memory_localevents", "memory_recursiveprot",
+                                                   "pids_localevents",   "memory_hugetlb_accounting"};
+  const auto found = std::ranges::find(mounts, "cgroup2", &sys::MountEntry::fs_type);
+  if (found == mounts.end()) return {};
+  std::vector<std::string> options;
+  for (const std::string_view option : split(found->super_options, ','))
+    if (std::ranges::find(kKnown, option) != kKnown.end()) options.emplace_back(option);
+  return options;
+}
+
+Result<> fill_cgroup2_options(const Spec& spec, PlanContext& context) {
+  if (spec.creates(NamespaceType::kCgroup)) return {};
+  const bool needed = std::ranges::any_of(spec.mounts, [&context](const Mount& mount) {
+    return mount.type == "cgroup2" || (mount.type == "cgroup" && context.cgroup_mode == PlanCgroups::kV2);
+  });
+  if (!needed) return {};
+  GANTRY_LET(const std::string text, sys::read_file("/proc/self/mountinfo", kMountinfoLimit));
+  GANTRY_LET(const std::vector<sys::MountEntry> mounts, sys::parse_mountinfo(text));
+  context.v2_options = cgroup2_options(mounts);
+  return {};
 }
 
 std::map<std::string, std::string> namespace_paths(const Spec& spec, pid_t pid) {

@@ -62,6 +62,9 @@ struct PlanContext {
   std::vector<V1Hierarchy> v1;
   /// The container's cgroup as a directory of the host, bound where cgroup2 cannot be mounted (MT-16).
   std::string v2_container_path;
+  /// What the host's cgroup2 is mounted with: a mount from the host's cgroup namespace sets the options of the whole
+  /// file system anew, so these are repeated.
+  std::vector<std::string> v2_options;
 
   PlanSlots slots;
   PlanSeccomp seccomp;

@@ -124,8 +124,11 @@ Result<> add_mount(Draft& draft, const Mount& mount, const std::string& label) {
   args.rec_clear = mount.flags.rec_clear;
   args.propagation = mount.flags.propagation | (mount.flags.propagation_recursive ? uint64_t{MS_REC} : 0);
   if (args.kind != init::MountKind::kBind) {
-    args.data = draft.writer.list(mount.data);
-    args.data_count = static_cast<uint32_t>(mount.data.size());
+    std::vector<std::string> data = mount.data;
+    const bool resets = mount.type == "cgroup2" && !mount.remount && !draft.spec.creates(NamespaceType::kCgroup);
+    if (resets) data.insert(data.end(), draft.context.v2_options.begin(), draft.context.v2_options.end());
+    args.data = draft.writer.list(data);
+    args.data_count = static_cast<uint32_t>(data.size());
   }
   const std::string destination = clean_path(mount.destination);
   if (waits_for_readonly(draft, mount, args, destination)) defer_readonly(draft, args, label);

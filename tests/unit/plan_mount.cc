@@ -95,6 +95,26 @@ TEST_CASE("MT-23 a bind without attribute words changes nothing") {
   CHECK(args.superblock == 0);
 }
 
+TEST_CASE("MT-16 cgroup2 keeps the options of the host's, unless the cgroup namespace is a new one") {
+  PlanContext where = context();
+  where.cgroup_mode = PlanCgroups::kV2;
+  where.v2_options = {"nsdelegate", "memory_recursiveprot"};
+  const std::string both("favordynmods\0nsdelegate\0memory_recursiveprot\0", 45);
+  for (const char* type : {"cgroup", "cgroup2"}) {
+    const Opened plan = with(mount_of(type, "c", "/c", {"ro", "favordynmods"}), where);
+    CHECK(plan.mount("/c").data_count == 3);
+    CHECK(plan.text(plan.mount("/c").data) == both);
+    Spec spec = default_spec();
+    spec.ns(NamespaceType::kCgroup).wanted = true;
+    spec.ns(NamespaceType::kCgroup).path = "/proc/1/ns/cgroup";
+    CHECK(with(mount_of(type, "c", "/c", {}), where, spec).mount("/c").data_count == 2);
+    spec.ns(NamespaceType::kCgroup).path.clear();
+    CHECK(with(mount_of(type, "c", "/c", {}), where, spec).mount("/c").data_count == 0);
+  }
+  CHECK(with(mount_of("bind", "/s", "/d", {"bind"}), where).mount("/d").data_count == 0);
+  CHECK(with(mount_of("tmpfs", "t", "/d", {}), where).mount("/d").data_count == 0);
+}
+
 TEST_CASE("MT-15 v1 with the host's cgroup namespace binds, with a private one mounts") {
   const Opened host = with(mount_of("proc", "p", "/p", {}));
   CHECK(host.mount("/sys/fs/cgroup/cpu,cpuacct").kind == init::MountKind::kBind);
