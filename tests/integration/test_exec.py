@@ -9,6 +9,7 @@ import pytest
 
 from lib import host
 from lib.bundle import DROP
+from lib.cgroups import needs_v1
 from lib.marks import OLD, differs_from
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -251,6 +252,7 @@ def test_ex16_missing_fd(runtime, box):
 
 # --- sub-cgroups -----------------------------------------------------------------------------------------------------
 
+@needs_v1
 def test_ex17_sub_cgroup(runtime, box):
     for controller, base in host.hierarchies().items():
         os.makedirs(f"{box.cgroup(controller)}/sub", exist_ok=True)
@@ -261,6 +263,7 @@ def test_ex17_sub_cgroup(runtime, box):
     assert lines["cpu"] == box.linux["cgroupsPath"]
 
 
+@needs_v1
 @pytest.mark.parametrize("words, text", [
     (["pids:../other"], "bad sub cgroup path: ../other"),
     (["pids:a/../../other"], "bad sub cgroup path"),

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from lib import host
+from lib.cgroups import is_frozen
 from lib.marks import OLD, differs_from
 
 
@@ -231,7 +232,7 @@ def test_kd12_pause_stops_execution(runtime, bundle):
     b = bundle()
     pid = runtime.idle(b)
     runtime.call("pause", b.id).ok()
-    assert host.read(f"{b.cgroup('freezer')}/freezer.state").strip() == "FROZEN"
+    assert is_frozen(b.cgroup("freezer"))
     os.kill(pid, signal.SIGUSR1)
     assert "signal 10" not in b.out()
     runtime.call("resume", b.id).ok()

@@ -9,6 +9,7 @@ import pytest
 
 from lib import host
 from lib.bundle import DROP
+from lib.cgroups import freeze
 from lib.marks import OLD, differs_from
 
 
@@ -132,13 +133,11 @@ def test_cr13_frozen_cgroup_is_refused(runtime, bundle):
     b = bundle("true")
     directory = b.cgroup("freezer")
     os.makedirs(directory)
-    with open(f"{directory}/freezer.state", "w", encoding="ascii") as file:
-        file.write("FROZEN")
+    freeze(directory)
     try:
         runtime.create(b).fails("container's cgroup unexpectedly frozen")
     finally:
-        with open(f"{directory}/freezer.state", "w", encoding="ascii") as file:
-            file.write("THAWED")
+        freeze(directory, False)
         host.purge_cgroups(b.id)
 
 

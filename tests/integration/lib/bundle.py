@@ -212,8 +212,9 @@ class Bundle:
         return host.read(self.stderr)
 
     def cgroup(self, controller):
-        """The container's directory in a hierarchy."""
-        return f"{host.hierarchies()[controller]}{self.linux['cgroupsPath']}"
+        """The container's directory in a controller's hierarchy: with cgroup2 alone there is only one."""
+        known = host.hierarchies()
+        return f"{known[controller if controller in known else '']}{self.linux['cgroupsPath']}"
 
     def remove(self):
         shutil.rmtree(self.path, ignore_errors=True)
