@@ -7,6 +7,7 @@
 
 #include "sys/fd.h"
 #include "sys/file.h"
+#include "sys/pipe.h"
 #include "sys/text.h"
 
 namespace gantry::cli {
@@ -36,13 +37,10 @@ Result<pid_t> spawn_ps(const std::vector<std::string>& args, const sys::Fd& outp
 }  // namespace
 
 Result<std::string> host_ps(const std::vector<std::string>& args) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "pipe2");
-  const sys::Fd read_end(ends[0]);
-  sys::Fd write_end(ends[1]);
-  GANTRY_LET(const pid_t pid, spawn_ps(args, write_end));
-  write_end.reset();
-  auto output = sys::read_all(read_end, kOutputLimit);
+  GANTRY_LET(sys::Pipe pipe, sys::Pipe::open());
+  GANTRY_LET(const pid_t pid, spawn_ps(args, pipe.write));
+  pipe.write.reset();
+  auto output = sys::read_all(pipe.read, kOutputLimit);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }

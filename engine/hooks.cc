@@ -15,6 +15,7 @@
 #include "io/scope.h"
 #include "io/stream.h"
 #include "io/timer.h"
+#include "sys/pipe.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
@@ -25,15 +26,6 @@ constexpr size_t kMaxOutput = 64 * 1024;
 // How long output may still come after the hook's own end, when something it left behind holds the pipe.
 constexpr int64_t kDrainMs = 100;
 constexpr int64_t kReapLimitMs = 10'000;
-
-struct Pipe {
-  sys::Fd read, write;
-  static Result<Pipe> open() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "pipe");
-    return Pipe{sys::Fd(ends[0]), sys::Fd(ends[1])};
-  }
-};
 
 /// Collects one stream up to kMaxOutput and drops the rest, until EOF or cancellation.
 io::Task<> collect(io::Loop& loop, int fd, std::string& into) {
@@ -75,7 +67,7 @@ std::string outcome_text(const ExitStatus& status, const std::string& out, const
 }
 
 /// Waits for the hook within its timeout, then for the rest of its output.
-io::Task<Result<>> await_hook(Env& env, const Hook& hook, const sys::Child& process, Pipe& out, Pipe& err) {
+io::Task<Result<>> await_hook(Env& env, const Hook& hook, const sys::Child& process, sys::Pipe& out, sys::Pipe& err) {
   std::string out_text, err_text;
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope readers(env.loop, inherited);
@@ -128,8 +120,8 @@ io::Task<Result<sys::Child>> launch_in_place(Env& env, LaunchRequest request) {
 io::Task<Result<>> run_hook(Env& env, HookRun run) {
   GANTRY_CO_LET(std::string plan, build_hook_plan(run.hook, run.context));
   GANTRY_CO_LET(const sys::Fd state, memfd_with("gantry-state", run.state));
-  GANTRY_CO_LET(Pipe out, Pipe::open());
-  GANTRY_CO_LET(Pipe err, Pipe::open());
+  GANTRY_CO_LET(sys::Pipe out, sys::Pipe::open());
+  GANTRY_CO_LET(sys::Pipe err, sys::Pipe::open());
   LaunchRequest request;
   request.plan = std::move(plan);
   request.stdio = {state.get(), out.write.get(), err.write.get()};

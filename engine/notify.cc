@@ -19,6 +19,7 @@
 #include "io/stream.h"
 #include "io/watch.h"
 #include "sys/file.h"
+#include "sys/pipe.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -43,17 +44,15 @@ Result<sys::Fd> connect_host(const std::string& host) {
 
 /// BARRIER=1 with a pipe's write end: EOF says that the manager has handled all before it (sd_notify(3)).
 io::Task<Result<>> barrier(io::Loop& loop, int socket) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) < 0) co_return fail_errno(errno, "pipe");
-  sys::Fd read(ends[0]), write(ends[1]);
+  GANTRY_CO_LET(sys::Pipe pipe, sys::Pipe::open());
   const std::string_view text = "BARRIER=1";
   const io::Deadline deadline = io::Deadline::in_ms(kBarrierMs);
   const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
-  const std::array<int, 1> passed{write.get()};
+  const std::array<int, 1> passed{pipe.write.get()};
   const std::span<const int> fds(passed);
   GANTRY_CO_TRY(co_await io::send_msg(loop, socket, bytes, fds, deadline));
-  write.reset();
-  const io::Wake wake = co_await io::wait_fd(loop, read.get(), POLLIN, deadline);
+  pipe.write.reset();
+  const io::Wake wake = co_await io::wait_fd(loop, pipe.read.get(), POLLIN, deadline);
   if (wake == io::Wake::kTimeout) log_warning("Timeout after waiting 30s for barrier. Ignored.");
   co_return Result<>();
 }

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <utility>
 
+#include "sys/pipe.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -36,12 +37,11 @@ Copier::Copier(CopyMemory memory, sys::Fd read, sys::Fd write, CopyCalls& calls)
 
 Result<Copier> Copier::make(CopyCalls& calls) {
   GANTRY_LET(CopyMemory memory, CopyMemory::make(calls));
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "copier: pipe2");
-  sys::Fd read(ends[0]);
-  sys::Fd write(ends[1]);
-  static_cast<void>(::fcntl(write.get(), F_SETPIPE_SZ, kStagingSize));  // without it batches are smaller, no more
-  return Copier(std::move(memory), std::move(read), std::move(write), calls);
+  auto staging = sys::Pipe::open();
+  if (!staging) return forward(std::move(staging), "copier");
+  // Without it batches are smaller, no more.
+  static_cast<void>(::fcntl(staging->write.get(), F_SETPIPE_SZ, kStagingSize));
+  return Copier(std::move(memory), std::move(staging->read), std::move(staging->write), calls);
 }
 
 Result<Copier> Copier::adopt(sys::Fd journal, sys::Fd staging_read, sys::Fd staging_write, CopyCalls& calls) {

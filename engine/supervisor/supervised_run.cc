@@ -16,6 +16,7 @@
 #include "io/timer.h"
 #include "sys/file.h"
 #include "sys/local_path.h"
+#include "sys/pipe.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
@@ -26,15 +27,6 @@ constexpr int64_t kTerminalLimitMs = 10'000;
 constexpr int64_t kReapLimitMs = 10'000;
 constexpr int64_t kUsualStartMs = 1'000;
 
-struct Pipe {
-  sys::Fd read, write;
-  static Result<Pipe> open() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "pipe");
-    return Pipe{sys::Fd(ends[0]), sys::Fd(ends[1])};
-  }
-};
-
 /// What init is started with; our copies are closed when the creation is over, or the ends of its streams would never
 /// be seen.
 struct InitEnds {
@@ -43,8 +35,8 @@ struct InitEnds {
 
 /// A run's pipes, and the socket for its terminal; the reading ends go into `out`, `err` and `console`.
 Result<InitEnds> make_ends(sys::Fd& out, sys::Fd& err, sys::Fd& console) {
-  GANTRY_LET(Pipe output, Pipe::open());
-  GANTRY_LET(Pipe errors, Pipe::open());
+  GANTRY_LET(sys::Pipe output, sys::Pipe::open());
+  GANTRY_LET(sys::Pipe errors, sys::Pipe::open());
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return fail_errno(errno, "socketpair");
   console = sys::Fd(pair[0]);

@@ -3,7 +3,6 @@
 `puppet`, built with the tests, is the supervisor below a real keeper; it does what the test says over a socket, to
 which it connects anew whenever the keeper starts it again.
 """
-import glob
 import json
 import os
 import re
@@ -17,24 +16,14 @@ import time
 
 import pytest
 
-from conftest import HERE, PROGRAM
+from conftest import HERE
 from lib import host
+from lib.built import built
 
 HELD, EXITED = 1, 2
 FIRST_HELD = 512
 UNSLOTTED = 0xFFFFFFFF
 KEEPER_PSS_KIB = 128
-
-
-def built(name):
-    """The newest of what the build directories have; that of the program under test first."""
-    beside = f"{os.path.dirname(PROGRAM)}/tests/integration/keeper/{name}"
-    if os.access(beside, os.X_OK):
-        return beside
-    found = sorted(glob.glob(f"{HERE}/../../build/*/tests/integration/keeper/{name}"), key=os.path.getmtime)
-    if not found:
-        pytest.fail(f"{name} is not built: cmake --preset dev && cmake --build --preset dev --target {name}")
-    return os.path.abspath(found[-1])
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +41,7 @@ class Keeper:
         self.listener.bind(self.path)
         self.listener.listen(8)
         self.errors = open(f"{work}/puppet.err", "w+b")
-        argv = [*prefix, built("puppet"), "become", self.path, root, *([program] if program else [])]
+        argv = [*prefix, built("keeper/puppet"), "become", self.path, root, *([program] if program else [])]
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors, env=env)
         self.pid = self.process.pid
         self.strings = None
@@ -454,7 +443,7 @@ def test_crash_loop_backs_off(keeper):
 
 def test_upgraded_program_is_used_a_missing_one_is_not_missed(work, keeper):
     path = f"{work}/puppet"
-    with open(built("puppet"), "rb") as source, open(path, "wb") as copy:
+    with open(built("keeper/puppet"), "rb") as source, open(path, "wb") as copy:
         copy.write(source.read())
     os.chmod(path, 0o755)
     k = keeper(program=path)
@@ -462,7 +451,7 @@ def test_upgraded_program_is_used_a_missing_one_is_not_missed(work, keeper):
     os.rename(path, f"{path}.old")
     k.crash()
     assert os.readlink(f"/proc/{k.supervisor}/exe") == f"{path}.old"
-    with open(built("puppet"), "rb") as source, open(path, "wb") as copy:
+    with open(built("keeper/puppet"), "rb") as source, open(path, "wb") as copy:
         copy.write(source.read())
     os.chmod(path, 0o755)
     k.crash()

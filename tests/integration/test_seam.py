@@ -4,7 +4,6 @@ Two programs built with the tests take the place of `gantry`: `foster` clones an
 runs the verbs on one loop, asking the foster for everything. Ten containers write heartbeats, some go through a whole
 life again and again, and the create of one hangs in a mount whose file system never answers. Nobody else may notice.
 """
-import glob
 import json
 import os
 import signal
@@ -13,8 +12,8 @@ import time
 
 import pytest
 
-from conftest import HERE, PROGRAM
 from lib import host
+from lib.built import built
 from lib.hung import Hung
 
 # Judges silences of a tenth of a second: nothing else may run beside it.
@@ -27,17 +26,6 @@ GAP_US = 100_000
 # A silence is judged only when the host lets a process outside of all this run: its own must be shorter than this.
 QUIET_US = 50_000
 TRIES = 5
-
-
-def built(name):
-    """The newest of what the build directories have; that of the program under test first."""
-    beside = f"{os.path.dirname(PROGRAM)}/tests/integration/seam/{name}"
-    if os.access(beside, os.X_OK):
-        return beside
-    found = sorted(glob.glob(f"{HERE}/../../build/*/tests/integration/seam/{name}"), key=os.path.getmtime)
-    if not found:
-        pytest.fail(f"{name} is not built: cmake --preset dev && cmake --build --preset dev --target {name}")
-    return os.path.abspath(found[-1])
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +102,7 @@ class Scene:
         if hung:
             words += [f"hung={self.hung.id}", f"hung_cgroup={self.hung.cgroup('pids')}", f"asked={hung.asked}",
                       f"fuse={hung.process.pid}", *(f"{name}={value}" for name, value in more.items())]
-        argv = [built("foster"), built("seam"), self.runtime.root, os.path.dirname(self.beats[0].path), *words]
+        argv = [built("seam/foster"), built("seam/seam"), self.runtime.root, os.path.dirname(self.beats[0].path), *words]
         with Control(self.work, self.beat), open(f"{self.work}/seam.err", "w+b") as err:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, text=True,
                                        env=self.runtime.environment({"LC_ALL": "C"}))
