@@ -141,6 +141,14 @@ init::Step& Rig::step(init::Op op, std::string_view label, std::string_view firs
   return made;
 }
 
+void Rig::add_mount(const init::MountArgs& args, const std::string& source, const std::string& destination) {
+  const init::Ref from = plan.text_or_absent(source), to = plan.text(destination), blob = plan.blob(args);
+  init::Step& made = plan.step(init::Op::kMount, "mounts " + destination);
+  made.s[0] = from;
+  made.s[1] = to;
+  made.s[2] = blob;
+}
+
 void Rig::mount(const std::string& type, const std::string& source, const std::string& destination, uint64_t attr,
                 const std::vector<std::string>& data, uint32_t flags) {
   init::MountArgs args = {};
@@ -150,11 +158,7 @@ void Rig::mount(const std::string& type, const std::string& source, const std::s
   args.fstype = plan.text(type);
   args.data = plan.list(data);
   args.data_count = static_cast<uint32_t>(data.size());
-  const init::Ref from = plan.text_or_absent(source), to = plan.text(destination), blob = plan.blob(args);
-  init::Step& made = plan.step(init::Op::kMount, "mounts " + destination);
-  made.s[0] = from;
-  made.s[1] = to;
-  made.s[2] = blob;
+  add_mount(args, source, destination);
 }
 
 void Rig::bind(const std::string& source, const std::string& destination, uint64_t attr, uint32_t flags,
@@ -165,11 +169,7 @@ void Rig::bind(const std::string& source, const std::string& destination, uint64
   args.attr_set = attr;
   args.uid_map = plan.text_or_absent(uid_map);
   args.gid_map = plan.text_or_absent(gid_map);
-  const init::Ref from = plan.text(source), to = plan.text(destination), blob = plan.blob(args);
-  init::Step& made = plan.step(init::Op::kMount, "mounts " + destination);
-  made.s[0] = from;
-  made.s[1] = to;
-  made.s[2] = blob;
+  add_mount(args, source, destination);
 }
 
 void Rig::default_rootfs() {

@@ -118,6 +118,7 @@ class Rig {
 
  private:
   void take(Message& message);
+  void add_mount(const init::MountArgs& args, const std::string& source, const std::string& destination);
 
   std::string rootfs_, directory_;
   sys::Fd stdin_, sync_, status_read_, fifo_write_;
