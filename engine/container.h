@@ -38,7 +38,7 @@ struct ContainerRecord {
   bool create_runtime_begun = false;  ///< hooks ran: poststop must run on delete (HK-12)
   std::string supervisor_socket;      ///< of the supervisor that owns it; empty: nobody does
   std::string state_dir;              ///< where that supervisor keeps its definition
-  uint32_t supervised_run = 0;        ///< which run of the definition this is
+  uint64_t supervised_run = 0;        ///< which run of which definition this is: Definition::owner()
 };
 
 /// One cgroup that a creator made or found empty, written down before anything of the container joins it. While a

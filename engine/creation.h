@@ -25,7 +25,7 @@ struct SupervisedCreation {
   std::array<int, 3> stdio{0, 1, 2};
   int console = -1;  ///< borrowed socket that gets the pty's master, if the process wants a terminal
   std::string supervisor_socket, state_dir;  ///< these three for the record
-  uint32_t run = 0;
+  uint64_t run = 0;
 };
 
 /// Told when init is set up and before it may rely on anything: what the container depends on must now be safe with

@@ -53,15 +53,16 @@ void recall_cgroups(const StateDir& dir, ContainerRecord& record) {
   record.cgroup_paths = paths->dirs;
 }
 
-void refresh_status(Loaded& container) {
+Result<> refresh_status(Loaded& container) {
   container.status = Status::kStopped;
-  if (container.health != RecordHealth::kGood) return;
+  if (container.health != RecordHealth::kGood) return {};
   if (container.record.phase == Phase::kIntent) {
     container.status = intent_status(container);
-    return;
+    return {};
   }
   auto pidfd = sys::pidfd_open_checked(container.record.pid, container.record.start_time);
-  if (!pidfd) return;
+  if (!pidfd && is_shortage(pidfd.error())) return forward(std::move(pidfd), container.record.id);
+  if (!pidfd) return {};
   container.pidfd = std::move(*pidfd);
   if (is_frozen(container)) {
     container.status = Status::kPaused;
@@ -70,6 +71,7 @@ void refresh_status(Loaded& container) {
   } else {
     container.status = Status::kRunning;
   }
+  return {};
 }
 
 namespace {
@@ -82,7 +84,7 @@ Result<Loaded> load_from(StateDir dir) {
   }
   Loaded container{std::move(dir), std::move(loaded->record), loaded->health, Status::kStopped, sys::Fd()};
   if (container.health != RecordHealth::kGood) recall_cgroups(container.dir, container.record);
-  refresh_status(container);
+  GANTRY_TRY(refresh_status(container));
   return container;
 }
 

@@ -24,8 +24,8 @@ struct Loaded {
 /// without state.json.
 Result<Loaded> load_container(const Env& env, const std::string& id);
 
-/// Status of what is already open; fills pidfd.
-void refresh_status(Loaded& container);
+/// Status of what is already open; fills pidfd. An error: there are no descriptors left to look with.
+Result<> refresh_status(Loaded& container);
 
 /// load_container, holding the container's lock until the result dies. Waits for another gantry to finish with it, a
 /// few seconds at most: "container ID is busy".

@@ -29,23 +29,33 @@ uint32_t mask_of(const FdListener& listener) {
   return static_cast<uint32_t>(static_cast<unsigned short>(listener.events()));
 }
 
+bool is_ready(const FdListener& listener) {
+  pollfd now{listener.fd(), listener.events(), 0};
+  return ::poll(&now, 1, 0) != 0;
+}
+
 }  // namespace
 
 bool FdWaiter::arm() {
-  if (deadline().expired()) {
-    pollfd now{fd(), events(), 0};
-    return ::poll(&now, 1, 0) == 0;
-  }
+  if (deadline().expired()) return !is_ready(*this);
+  return enter();
+}
+
+/// False: it is ready.
+bool FdWaiter::enter() {
   const int status = loop().fds().add(*this);
   armed_ = status == 0;
   // A file without poll (regular, /dev/null) is always ready; the caller's next call shows what a bad one is.
   if (status == -EPERM || status == -EBADF) return false;
-  if (status < 0) {
-    // Out of memory or of epoll watches: the caller looks himself, but does not spin.
-    retry_ = loop().start_timer(
-        Deadline::in_ms(kRetryMs), [](void* self) { static_cast<FdWaiter*>(self)->wake(Wake::kReady); }, this);
-  }
+  if (status < 0) retry_ = loop().start_timer(Deadline::in_ms(kRetryMs), &FdWaiter::look, this);
   return true;
+}
+
+/// The kernel was out of memory or of epoll watches: as long as it is, we look from time to time. Who hears that
+/// something is ready may take it for the end of a process or a client.
+void FdWaiter::look(void* self) {
+  auto* const waiter = static_cast<FdWaiter*>(self);
+  if (is_ready(*waiter) || !waiter->enter()) waiter->wake(Wake::kReady);
 }
 
 void FdWaiter::disarm() {
@@ -65,8 +75,13 @@ void FdWatch::start() {
   listening_ = status == 0;
   if (listening_) return;
   if (status == -EPERM || status == -EBADF) return loop_.post(*this);
-  retry_ =
-      loop_.start_timer(Deadline::in_ms(kRetryMs), [](void* self) { static_cast<FdWatch*>(self)->fd_ready(); }, this);
+  retry_ = loop_.start_timer(Deadline::in_ms(kRetryMs), &FdWatch::look, this);
+}
+
+void FdWatch::look(void* self) {
+  auto* const watch = static_cast<FdWatch*>(self);
+  if (is_ready(*watch)) return watch->fd_ready();
+  watch->start();
 }
 
 void FdWatch::stop() {

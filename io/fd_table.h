@@ -22,6 +22,8 @@ class FdWaiter final : public Waiter, FdListener {
 
  private:
   bool arm() override;
+  bool enter();
+  static void look(void* self);
   void disarm() override;
   void fd_ready() override;
 

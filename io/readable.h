@@ -56,6 +56,7 @@ class FdWatch : ReadyItem, FdListener {
   virtual void on_ready() = 0;
   void run() final { on_ready(); }
   void fd_ready() final;
+  static void look(void* self);
 
   Loop& loop_;
   bool listening_ = false;

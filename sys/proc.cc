@@ -41,6 +41,7 @@ Result<Fd> pidfd_open_checked(pid_t pid, uint64_t start_time) {
   GANTRY_LET(Fd fd, pidfd_open(pid));
   // Read after the pidfd pins the process: a recycled pid shows another start time.
   auto stat = proc_stat(pid);
+  if (!stat && is_shortage(stat.error())) return forward(std::move(stat));
   if (!stat || stat->start_time != start_time || stat->state == 'Z' || stat->state == 'X')
     return fail_errno(ESRCH, "pidfd_open");
   return fd;

@@ -30,6 +30,12 @@ struct [[nodiscard]] Error {
 template <class T = void>
 using Result = std::expected<T, Error>;
 
+/// The kernel had no descriptor or no memory for it: the same call may work a moment later.
+inline bool is_shortage(const Error& error) {
+  const int err = error.sys_errno;
+  return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
+}
+
 /// Failure without an errno.
 inline std::unexpected<Error> fail(std::string text) {
   return std::unexpected(Error{std::move(text), 0});

@@ -41,19 +41,32 @@ Result<BatchLog> find_log(const CopyBatch& batch, LogFile& log, CopyCalls& calls
   return BatchLog{number, std::move(own)};
 }
 
+/// Whether a batch that waits can be one of this slot.
+Result<> check_own(const CopyBatch& batch, unsigned slot) {
+  GANTRY_TRY(check_batch(batch));
+  if (batch.phase() == CopyPhase::kIdle || batch.id().slot == slot) return {};
+  return fail(cat("journal of the copier: slot ", slot, " has another's batch"));
+}
+
 }  // namespace
 
 Result<Copier::Moved> Copier::retry(unsigned slot, LogFile& log) {
   SlotRecord& record = memory_.slot(slot);
   if (record.waiting.load() == 0) return Moved::kNothing;
-  GANTRY_LET(CopyBatch* const batch, memory_.map_own(slot));
-  Result<> written = check_batch(*batch);
-  if (!written || (batch->phase() != CopyPhase::kIdle && batch->id().slot != slot)) {
-    memory_.unmap_own(batch);
-    return written ? fail(cat("journal of the copier: slot ", slot, " has another's batch"))
-                   : forward(std::move(written));
+  Result<CopyBatch*> mapped = memory_.map_own(slot);
+  if (!mapped) {
+    stall_ = std::move(mapped).error();
+    return Moved::kStalled;
   }
-  written = write_out(*batch, log);
+  CopyBatch* const batch = *mapped;
+  if (Result<> sound = check_own(*batch, slot); !sound) {
+    memory_.unmap_own(batch);
+    // Our successor would find it in the same way, and so for ever.
+    record.waiting.store(0);
+    memory_.free_own(slot);
+    return forward(std::move(sound), cat("what waited for log ", log.path(), " is lost"));
+  }
+  Result<> written = write_out(*batch, log);
   memory_.unmap_own(batch);
   if (!written) {
     stall_ = std::move(written).error();

@@ -26,6 +26,9 @@ constexpr char kFlushedFile[] = ".definition.json.flushed";
 constexpr char kFlushedTemp[] = ".definition.json.flushed.new";
 constexpr char kConfigFile[] = "config.json";
 constexpr size_t kMaxDefinition = 1u << 20;
+/// A run that lived so long was no failure: the count of failures in a row, and with it the back-off, starts again.
+constexpr int64_t kHealthyNs = 10'000'000'000;
+constexpr int64_t kFirstBackOffMs = 100, kLongestBackOffMs = 60'000;
 
 Result<> read_restart(const json::Value& value, Definition& out) {
   GANTRY_LET(const std::string_view text, value.string());
@@ -94,6 +97,25 @@ bool Definition::restart_due() const {
   if (restart.when == api::Restart::kAlways) return true;
   if (restart.when == api::Restart::kNo || (exit.known && exit.shell() == 0)) return false;
   return restart.max_retries == 0 || restarts < restart.max_retries;
+}
+
+bool Definition::end_run(api::Exit how, bool begun, int64_t now_ns) {
+  const bool healthy = begun && now_ns - started_ns >= kHealthyNs;
+  failures = healthy ? 0 : failures + 1;
+  exit = std::move(how);
+  const bool again = restart_due();
+  last_run = run;
+  if (again) {
+    ++run;
+    ++restarts;
+  }
+  return again;
+}
+
+int64_t Definition::back_off_ms() const {
+  if (failures == 0) return 0;
+  if (failures > 16) return kLongestBackOffMs;
+  return std::min(kFirstBackOffMs << (failures - 1), kLongestBackOffMs);
 }
 
 std::string encode_definition(const Definition& definition, std::string_view boot_id) {
@@ -167,10 +189,19 @@ Result<sys::Fd> DefinitionStore::open_dir(const std::string& id) const {
 Result<> DefinitionStore::create(const Definition& definition, std::string_view config) const {
   const std::string& id = definition.id;
   if (::mkdirat(dir_.get(), id.c_str(), 0700) < 0 && errno != EEXIST) return fail_path(errno, "mkdir", dir_of(id));
-  GANTRY_LET(const sys::Fd dir, open_dir(id));
   // Logs of a removed namesake may be there; a definition may not.
-  if (::faccessat(dir.get(), kDefinitionFile, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+  if (::faccessat(dir_.get(), cat(id, "/", kDefinitionFile).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
     return std::unexpected(Error{"container with given ID already exists", EEXIST});
+  Result<> filled = fill(definition, config);
+  if (filled) return filled;
+  (void)remove(id, true);
+  // What cannot be opened now is empty, or has logs and stays.
+  ::unlinkat(dir_.get(), id.c_str(), AT_REMOVEDIR);
+  return filled;
+}
+
+Result<> DefinitionStore::fill(const Definition& definition, std::string_view config) const {
+  GANTRY_LET(const sys::Fd dir, open_dir(definition.id));
   if (::unlinkat(dir.get(), kFlushedFile, 0) < 0 && errno != ENOENT) return fail_path(errno, "unlink", kFlushedFile);
   GANTRY_TRY(sys::replace_file_at(dir, kConfigFile, config, 0600));
   return save(definition);

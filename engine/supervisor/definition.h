@@ -36,6 +36,11 @@ struct Definition {
 
   /// Whether the policy wants another run after one that ended with `exit`.
   bool restart_due() const;
+  /// The run in progress is over. True: another one is due, which is `run` from now on. `begun`: its program ran; what
+  /// never came to that is a failure however long it took. `now_ns`: CLOCK_MONOTONIC.
+  bool end_run(api::Exit how, bool begun, int64_t now_ns);
+  /// How long the run that is due waits, for the failures before it.
+  int64_t back_off_ms() const;
   /// Nothing is running and nothing is due.
   bool ended() const { return last_run == run; }
   /// The keeper's word for the run in progress.
@@ -71,7 +76,7 @@ class DefinitionStore {
   /// For those who act in the place of a supervisor that is not there: keeps supervisors away, but not one another.
   Result<bool> try_lock_shared() const;
 
-  /// Makes ID/ with config.json. EEXIST when there is one.
+  /// Makes ID/ with config.json. EEXIST when there is one. A failure leaves nothing.
   Result<> create(const Definition& definition, std::string_view config) const;
   Result<> save(const Definition& definition) const;
   /// The last one that was flushed, when a power cut has damaged what came after it.
@@ -93,6 +98,7 @@ class DefinitionStore {
  private:
   DefinitionStore(std::string path, sys::Fd dir) : path_(std::move(path)), dir_(std::move(dir)) {}
   Result<sys::Fd> open_dir(const std::string& id) const;
+  Result<> fill(const Definition& definition, std::string_view config) const;
 
   std::string path_;
   sys::Fd dir_;

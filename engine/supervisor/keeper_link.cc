@@ -22,11 +22,17 @@ using init::KeeperTag;
 using init::make_keeper_frame;
 
 constexpr int64_t kAnswerMs = 10'000;
+/// The kernel has no memory for a message now.
+constexpr std::chrono::milliseconds kShortagePause(10);
 /// Between the end of a process and the keeper's word about it.
 constexpr int64_t kGraceMs = 2'000;
 /// Between the end of a process and its reaping by somebody else: shorter than the patience of who kills. Before Linux
 /// 6.9 nobody is woken by that.
 constexpr int64_t kReapLimitMs = 8'000, kReapStepMs = 100;
+
+bool passes(const Error& error) {
+  return error.sys_errno != EMFILE && (is_shortage(error) || error.sys_errno == ETOOMANYREFS);
+}
 
 bool is_dead(int pidfd) {
   pollfd polled{pidfd, POLLIN, 0};
@@ -50,9 +56,16 @@ io::Task<Result<>> KeeperLink::listen() {
     const std::span<std::byte> buffer = std::as_writable_bytes(std::span(&frame, 1));
     Result<size_t> got = co_await io::recv_msg(loop_, socket_.get(), buffer, fds, never);
     if (!got && io::is_cancelled(got.error())) co_return Result<>();
+    if (!got && passes(got.error())) {
+      (void)co_await io::sleep_for(loop_, kShortagePause);
+      continue;
+    }
     Result<> taken = fail("the keeper is gone");
-    if (!got && got.error().sys_errno == EMFILE) continue;  // a lost pidfd: that request times out
-    if (!got) {
+    if (!got && got.error().sys_errno == EMFILE) {
+      // The words came, but not the pidfd: what was started for it ends by itself, as nobody talks to it.
+      if (frame.err == 0) frame.err = EMFILE;
+      taken = take(frame, std::move(fds));
+    } else if (!got) {
       taken = forward(std::move(got), "the keeper is gone");
     } else if (*got > 0) {
       const char* const wrong = init::check_keeper_frame(&frame, *got);
@@ -127,9 +140,13 @@ io::Task<Result<>> KeeperLink::send(KeeperFrame frame, std::vector<int> fds) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(&frame, 1));
   const std::span<const int> passed(fds);
   const io::Deadline deadline = io::Deadline::in_ms(kAnswerMs);
-  Result<> sent = co_await io::send_msg(loop_, socket_.get(), bytes, passed, deadline);
-  if (!sent) co_return forward(std::move(sent), "keeper");
-  co_return Result<>();
+  for (;;) {
+    Result<> sent = co_await io::send_msg(loop_, socket_.get(), bytes, passed, deadline);
+    if (sent) co_return sent;
+    if (!passes(sent.error()) || deadline.expired()) co_return forward(std::move(sent), "keeper");
+    const io::Wake wake = co_await io::sleep_for(loop_, kShortagePause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "keeper");
+  }
 }
 
 io::Task<Result<>> KeeperLink::ask(Asked& asked, KeeperFrame frame, std::vector<int> fds) {

@@ -1,5 +1,7 @@
 #include "engine/supervisor/ownership.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -10,6 +12,7 @@
 #include "engine/supervisor/stop_signal.h"
 #include "io/timer.h"
 #include "io/watch.h"
+#include "sys/file.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -114,7 +117,24 @@ Result<> check_removable(const Env& env, const std::string& id) {
   return {};
 }
 
+/// Of several commands that remove one container the later ones find it gone. Empty: there is nothing of it anyhow.
+io::Task<Result<sys::Fd>> await_turn(Env& env, std::string path) {
+  const io::Deadline limit = io::Deadline::in_ms(kAnswerMs);
+  auto dir = sys::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir && dir.error().sys_errno == ENOENT) co_return sys::Fd();
+  if (!dir) co_return forward(std::move(dir));
+  while (::flock(dir->get(), LOCK_EX | LOCK_NB) < 0) {
+    if (errno != EWOULDBLOCK) co_return fail_path(errno, "flock", path);
+    if (limit.expired()) co_return fail("another command is still removing it");
+    const io::Wake wake = co_await io::sleep_for(env.loop, kLookPause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for another removal");
+  }
+  co_return std::move(*dir);
+}
+
 io::Task<Result<>> remove_here(Env& env, std::string state_dir, std::string id, bool force, bool keep_log) {
+  std::string path = cat(state_dir, "/", id);
+  GANTRY_CO_LET(const sys::Fd turn, co_await await_turn(env, std::move(path)));
   const bool defined = is_defined(state_dir, id);
   if (!force) GANTRY_CO_TRY(check_removable(env, id));
   Result<> marked;

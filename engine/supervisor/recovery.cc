@@ -21,6 +21,8 @@ namespace gantry {
 namespace {
 
 constexpr int64_t kOwnLimitMs = 5'000;
+constexpr int64_t kShortageMs = 2'000;
+constexpr std::chrono::milliseconds kShortagePause(20);
 
 sys::Fd held_fd(const init::KeeperSlot& slot, size_t position) {
   return sys::Fd(slot.fds[position]);
@@ -238,9 +240,20 @@ io::Task<Result<>> Supervisor::recover() {
   co_return Result<>();
 }
 
+/// A container that is not taken over would wait for ever when its pipe is full: worth some patience.
+io::Task<Result<LoadedDefinition>> Supervisor::load_patiently(std::string id) {
+  const io::Deadline limit = io::Deadline::in_ms(kShortageMs);
+  for (;;) {
+    Result<LoadedDefinition> loaded = parts_->definitions.load(id);
+    if (loaded || !is_shortage(loaded.error()) || limit.expired()) co_return std::move(loaded);
+    const io::Wake wake = co_await io::sleep_for(loop_, kShortagePause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "recovery");
+  }
+}
+
 io::Task<Result<std::shared_ptr<Supervised>>> Supervisor::recover_one(std::string id, std::optional<HeldRun>& kept) {
   Parts& parts = *parts_;
-  GANTRY_CO_LET(LoadedDefinition loaded, parts.definitions.load(id));
+  GANTRY_CO_LET(LoadedDefinition loaded, co_await load_patiently(id));
   Definition& definition = loaded.definition;
   if (const auto held = parts.held.find(definition.key); held != parts.held.end()) {
     kept = std::move(held->second);
@@ -256,7 +269,9 @@ io::Task<Result<std::shared_ptr<Supervised>>> Supervisor::recover_one(std::strin
     changed = true;
     log_error(cat("container ", id, " is in quarantine: three supervisors in a row did not survive working on it"));
   }
-  if (changed) GANTRY_CO_TRY(parts.definitions.save(definition));
+  // What cannot go on record now is found out again, or with the next crashes.
+  const Result<> saved = changed ? parts.definitions.save(definition) : Result<>();
+  if (!saved) log_warning(cat("container ", id, ": its definition cannot be saved: ", saved.error().text));
   if (!kept && !definition.ended()) GANTRY_CO_TRY(co_await find_unheld(definition, kept));
   GANTRY_CO_LET(std::unique_ptr<Supervised> container, Supervised::make(parts.host, std::move(definition)));
   co_return std::shared_ptr<Supervised>(std::move(container));
@@ -267,9 +282,11 @@ io::Task<Result<std::shared_ptr<Supervised>>> Supervisor::recover_one(std::strin
 io::Task<Result<>> Supervisor::find_unheld(const Definition& definition, std::optional<HeldRun>& kept) {
   Parts& parts = *parts_;
   Result<Loaded> container = load_container(parts.env, definition.id);
+  // Begun anew it would end what may well run.
+  if (!container && is_shortage(container.error())) co_return forward(std::move(container));
   if (!container || container->health != RecordHealth::kGood) co_return Result<>();
   const ContainerRecord& record = container->record;
-  const bool ours = record.supervisor_socket == options_.socket && record.supervised_run == definition.run;
+  const bool ours = record.supervisor_socket == options_.socket && record.supervised_run == definition.owner();
   if (!ours || record.phase != Phase::kCommitted || container->dir.has_start_fifo()) co_return Result<>();
   HeldRun run;
   run.run = definition.run;

@@ -179,7 +179,8 @@ io::Task<Result<>> Supervisor::remove(api::Remove call) {
   }
   if (!found) co_return forward(std::move(found));
   const std::shared_ptr<Supervised> container = std::move(*found);
-  const bool mine = co_await container->claim_removal();
+  GANTRY_CO_LET(const bool mine, co_await container->claim_removal());
+  if (!mine && !call.force) co_return std::unexpected(unknown_container());
   if (!mine) co_return Result<>();
   Result<> removed = co_await remove_claimed(container, call);
   container->end_removal(removed.has_value());

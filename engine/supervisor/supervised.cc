@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -22,16 +21,6 @@ constexpr int64_t kRecordMs = 2'000;
 constexpr int64_t kDrainMs = 500;
 constexpr int64_t kFinishAgainMs = 100;
 constexpr int64_t kSaveAgainMs = 1'000;
-/// A run that lived so long was no failure: the count of failures in a row, and with it the back-off, starts again.
-constexpr int64_t kHealthyNs = 10'000'000'000;
-constexpr int64_t kFirstBackOffMs = 100;
-constexpr int64_t kLongestBackOffMs = 60'000;
-
-int64_t back_off_ms(uint32_t failures) {
-  if (failures == 0) return 0;
-  if (failures > 16) return kLongestBackOffMs;
-  return std::min(kFirstBackOffMs << (failures - 1), kLongestBackOffMs);
-}
 
 }  // namespace
 
@@ -142,15 +131,7 @@ void Supervised::tell_end() {
 
 /// The end goes on record, together with whether another run is due; only then the keeper may forget it.
 io::Task<Result<>> Supervised::finish_run(api::Exit exit, bool begun) {
-  const bool healthy = begun && monotonic_ns() - definition_.started_ns >= kHealthyNs;
-  definition_.failures = healthy ? 0 : definition_.failures + 1;
-  definition_.exit = std::move(exit);
-  const bool again = definition_.restart_due();
-  definition_.last_run = definition_.run;
-  if (again) {
-    ++definition_.run;
-    ++definition_.restarts;
-  }
+  const bool again = definition_.end_run(std::move(exit), begun, monotonic_ns());
   GANTRY_CO_TRY(co_await save());
   if (!again) ended_.set();
   co_return Result<>();
@@ -184,7 +165,7 @@ io::Task<Result<>> Supervised::save() {
 /// Waits as long as the failures before deserve, and for ever when there is no keeper: the next one comes with another
 /// supervisor. What is stopped meanwhile has ended.
 io::Task<Result<>> Supervised::back_off() {
-  io::Deadline deadline = io::Deadline::in_ms(back_off_ms(definition_.failures));
+  io::Deadline deadline = io::Deadline::in_ms(definition_.back_off_ms());
   for (;;) {
     const bool orphaned = host_.keeper.gone().is_set();
     if (definition_.stopped_by_user || (!orphaned && deadline.expired())) break;
@@ -305,12 +286,12 @@ io::Task<Result<>> Supervised::wait_settled() {
   co_return Result<>();
 }
 
-io::Task<bool> Supervised::claim_removal() {
+io::Task<Result<bool>> Supervised::claim_removal() {
   const io::Deadline never = io::Deadline::never();
   while (being_removed_) {
     removal_over_.reset();
     const io::Wake wake = co_await removal_over_.wait(never);
-    if (wake == io::Wake::kCancelled) co_return false;
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for another removal");
   }
   being_removed_ = !removed_;
   co_return being_removed_;

@@ -62,8 +62,8 @@ class Supervised final : CreateGuard {
   /// Its log was there before it: whoever gives up on its start leaves the log alone.
   bool found_log() const { return found_log_; }
 
-  /// One caller at a time may remove it: waits for another one who is at it. False when it is gone then.
-  io::Task<bool> claim_removal();
+  /// One caller at a time may remove it: waits for another one who is at it. False when it is gone then. ECANCELED.
+  io::Task<Result<bool>> claim_removal();
   /// The removal is over; `gone`: and there is nothing left to remove.
   void end_removal(bool gone);
 
@@ -127,7 +127,8 @@ class Supervised final : CreateGuard {
   // supervised_resume.cc
   void take_over(HeldRun kept);
   io::Task<Result<>> resume_run(HeldRun kept);
-  bool was_started() const;
+  Result<bool> was_started() const;
+  io::Task<Result<bool>> find_started();
   io::Task<Result<ExitStatus>> await_process();
   io::Task<Result<api::Exit>> await_exit();
   // supervised.cc

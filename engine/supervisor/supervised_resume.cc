@@ -1,15 +1,23 @@
 // A run that a former supervisor began, and the end of any.
 #include <poll.h>
 
+#include <chrono>
+
 #include "engine/clock.h"
 #include "engine/load.h"
 #include "engine/log.h"
 #include "engine/supervisor/supervised.h"
 #include "engine/supervisor/supervisor.h"
+#include "io/timer.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
 namespace gantry {
+namespace {
+
+constexpr std::chrono::milliseconds kLookAgain(100);
+
+}  // namespace
 
 void Supervised::take_over(HeldRun kept) {
   run_.emplace();
@@ -37,18 +45,32 @@ std::optional<KeptSlot> Supervised::kept() const {
 }
 
 /// Whether the program has begun. While exec.fifo has a name it has not, and neither has an init that still runs
-/// gantry's own image: its supervisor died between unlinking the fifo and writing into it.
-bool Supervised::was_started() const {
+/// gantry's own image: its supervisor died between unlinking the fifo and writing into it. An error: it cannot be told
+/// now.
+Result<bool> Supervised::was_started() const {
   const Result<Loaded> found = load_container(host_.env, definition_.id);
+  if (!found && is_shortage(found.error())) return std::unexpected(found.error());
   if (!found || found->health != RecordHealth::kGood || found->record.phase != Phase::kCommitted) return false;
-  if (found->record.pid != run_->pid || found->record.supervised_run != definition_.run) return false;
+  if (found->record.pid != run_->pid || found->record.supervised_run != definition_.owner()) return false;
   if (found->dir.has_start_fifo()) return false;
   return !found->pidfd || !sys::runs_init_image(run_->pid);
 }
 
+/// What does not look started is killed: that must not happen to one that could not be looked at.
+io::Task<Result<bool>> Supervised::find_started() {
+  for (bool told = false;; told = true) {
+    const Result<bool> started = was_started();
+    if (started) co_return *started;
+    if (!told) log_warning(cat("container ", definition_.id, ": ", started.error().text));
+    const io::Wake wake = co_await io::sleep_for(host_.env.loop, kLookAgain);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("looking at ", definition_.id));
+  }
+}
+
 io::Task<Result<>> Supervised::resume_run(HeldRun kept) {
   take_over(std::move(kept));
-  if (was_started()) co_return Result<>();
+  GANTRY_CO_LET(const bool started, co_await find_started());
+  if (started) co_return Result<>();
   io::Task<> undo = abandon_run();
   co_await io::shield(std::move(undo));
   // It may have been stopped meanwhile, or put in quarantine for what it does to supervisors.

@@ -176,7 +176,7 @@ io::Task<Result<>> Supervised::create(std::string config) {
   given.console = ends.console.get();
   given.supervisor_socket = host_.socket;
   given.state_dir = host_.definitions.path();
-  given.run = definition_.run;
+  given.run = definition_.owner();
   request.options.id = definition_.id;
   request.options.bundle = definition_.bundle;
   request.guard = this;
@@ -245,7 +245,8 @@ io::Task<Result<>> Supervised::release_run() {
   host_.copier.close_slot(slot);
   // Without a keeper its slot is not passed on to the next one.
   if (host_.keeper.gone().is_set()) released = Result<>();
-  host_.slots.give_back(slot);
+  // What the keeper still holds is no place for another run: the next supervisor releases it.
+  if (released) host_.slots.give_back(slot);
   co_return released;
 }
 

@@ -80,6 +80,7 @@ class Supervisor final : public Service {
   io::Task<Result<>> hold_self();
   io::Task<Result<>> replace_copier(Error why);
   io::Task<Result<>> hold_if_kept(KeeperHold request);
+  io::Task<Result<LoadedDefinition>> load_patiently(std::string id);
   io::Task<Result<std::shared_ptr<Supervised>>> recover_one(std::string id, std::optional<HeldRun>& kept);
   io::Task<Result<>> find_unheld(const Definition& definition, std::optional<HeldRun>& kept);
   io::Task<> drop_strangers();

@@ -6,10 +6,10 @@ from lib import host
 from test_supervise import only_ours  # noqa: F401 (fixture)
 
 
-def connections(supervised):
-    """Clients that are connected to the supervisor's socket."""
+def connections(supervised, state="03"):
+    """Clients that are connected to the supervisor's socket; 02: that wait for somebody to accept."""
     lines = [line.split() for line in host.read("/proc/net/unix").splitlines()]
-    return sum(words[5] == "03" and words[-1] == supervised.socket for words in lines)
+    return sum(words[5] == state and words[-1] == supervised.socket for words in lines)
 
 
 def test_a_follower_sees_every_line_across_supervisors_and_ends_by_itself(supervised, bundle):

@@ -1,5 +1,4 @@
 """What one container writes is nobody else's trouble: full disks, floods, terminals, grandchildren with the pipe."""
-import contextlib
 import os
 import re
 import time
@@ -11,16 +10,6 @@ from lib.stage import cast, only_ours, stage  # noqa: F401
 
 # Silences of a tenth of a second are judged: nothing else may run beside it.
 pytestmark = pytest.mark.alone
-
-
-@contextlib.contextmanager
-def small_disk(path, size):
-    os.mkdir(path)
-    host.mount("small", path, "tmpfs", data=f"size={size}")
-    try:
-        yield path
-    finally:
-        host.umount(path)
 
 
 def output_of(path):
@@ -39,7 +28,7 @@ LINES = 300_000  # more than the disk, a batch and a pipe take
 
 def test_a_full_disk_blocks_only_who_writes_to_it_and_loses_nothing(stage, cast, work):
     box = cast.bundle("seq", str(LINES))
-    with small_disk(f"{work}/disk", "128k") as disk:
+    with host.small_disk(f"{work}/disk", "128k") as disk:
         cast.up(box, flags=("--log", f"cri,path={disk}/log")).ok()
         host.eventually(lambda: os.path.getsize(f"{disk}/log") > 120_000, what="a full disk")
         stage.unmoved()
@@ -57,7 +46,7 @@ def test_a_full_disk_may_drop_and_the_log_says_how_much(stage, cast, work):
     os.mkdir(f"{work}/gate")
     os.mkfifo(f"{work}/gate/fifo")
     box.mount("/gate", f"{work}/gate", "bind", ["bind"])
-    with small_disk(f"{work}/disk", "128k") as disk:
+    with host.small_disk(f"{work}/disk", "128k") as disk:
         cast.up(box, flags=("--log", f"cri,full=drop,path={disk}/log")).ok()
         stage.unmoved()
         host.mount("small", disk, None, host.MS_REMOUNT, "size=64m")

@@ -1,6 +1,13 @@
 // Waiting for descriptors and signals.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cstddef>
 #include <set>
 
 #include "io/readable.h"
@@ -116,6 +123,61 @@ TEST_CASE("a number that is closed and used again is another descriptor", "[io]"
   int ready = 0;
   loop.run(reuse_numbers(loop, ready));
   CHECK(ready == 50);
+}
+
+/// From now on the kernel has no memory for anything that is to be waited for.
+bool starve_epoll() {
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{std::size(code), code};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+class Noted final : public FdWatch {
+ public:
+  Noted(Loop& loop, int fd, std::string& trace) : FdWatch(loop, fd, POLLIN), trace_(trace) {}
+
+ private:
+  void on_ready() override { trace_ += 'W'; }
+  std::string& trace_;
+};
+
+Task<> wait_without_memory(Loop& loop, int fd, int peer, std::string& trace) {
+  Noted watch(loop, fd, trace);
+  Scope scope(loop);
+  watch.start();
+  scope.spawn(note(wait_ms(loop, fd, POLLIN, 60'000), trace, 'r'));
+  scope.spawn(note(wait_ms(loop, fd, POLLIN, 25), trace, 'd'));
+  co_await sleep_for(loop, milliseconds(40));
+  trace += '|';
+  if (::write(peer, "x", 1) != 1) trace += '?';
+  co_await scope.join();
+  co_await sleep_for(loop, milliseconds(15));
+}
+
+TEST_CASE("without memory to wait with, nothing is told to be ready that is not", "[io]") {
+  const Pair answer = test::make_pipe();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string trace;
+    {
+      Loop loop;
+      const Pair pipe = test::make_pipe();
+      (void)loop.run(wait_ms(loop, pipe.a.get(), POLLIN, 1));  // the loop has its own descriptors in place
+      trace += starve_epoll() ? '!' : '?';
+      loop.run(wait_without_memory(loop, pipe.a.get(), pipe.b.get(), trace));
+    }
+    const ssize_t told = ::write(answer.b.get(), trace.data(), trace.size());
+    ::_exit(told < 0 ? 1 : 0);
+  }
+  REQUIRE(::waitpid(child, nullptr, 0) == child);
+  char text[64] = {};
+  REQUIRE(::read(answer.a.get(), text, sizeof text - 1) > 0);
+  CHECK((std::string(text) == "!dt|Wr+" || std::string(text) == "!dt|r+W"));
 }
 
 Task<Result<int>> next_within(Signals& signals, int64_t ms) {

@@ -2,6 +2,7 @@
 #include "engine/supervisor/keeper_link.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <catch2/catch.hpp>
@@ -174,6 +175,59 @@ TEST_CASE("keeper link: when the keeper is gone everybody who waits is told") {
     KeeperHold request;
     Result<> held = co_await in.link.hold(request);
     if (held) co_return fail("held by nobody");
+    co_return Result<>();
+  });
+}
+
+/// Takes all numbers below a limit of its own, so that nothing can be opened or received while it lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit few = before_;
+    few.rlim_cur = 128;
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    for (;;) {
+      sys::Fd fd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
+      if (!fd) break;
+      taken_.push_back(std::move(fd));
+    }
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+  std::vector<sys::Fd> taken_;
+};
+
+io::Task<Result<>> answer_spawn(Room& room) {
+  GANTRY_CO_LET(KeeperFrame asked, co_await room.hear());
+  if (asked.tag != KeeperTag::kSpawn) co_return fail("another request");
+  asked.tag = KeeperTag::kSpawned;
+  asked.flags = 0;
+  asked.pid = 4711;
+  const NoDescriptors none;
+  GANTRY_CO_TRY(co_await room.say(asked, STDERR_FILENO));
+  co_await room.settle();
+  co_return Result<>();
+}
+
+TEST_CASE("keeper link: an answer whose descriptor is lost is an error at once") {
+  Room room;
+  room.run([](Room& in) -> io::Task<Result<>> {
+    sys::SpawnFds fds;
+    fds.plan = STDERR_FILENO;
+    io::Task<Result<sys::Child>> asking = in.link.spawn(fds);
+    io::Task<Result<>> answering = answer_spawn(in);
+    const Deadline limit = Deadline::in_ms(2000);
+    auto both = io::race(in.loop, std::move(asking), std::move(answering));
+    auto raced = co_await std::move(both);
+    if (!raced.b && !io::is_cancelled(raced.b.error())) co_return raced.b;
+    if (limit.expired()) co_return fail("it waited");
+    if (raced.a) co_return fail("a child without a pidfd");
+    if (raced.a.error().sys_errno != EMFILE) co_return forward(std::move(raced.a));
+    // The link goes on.
+    GANTRY_CO_TRY(co_await hold_once(in, 0));
     co_return Result<>();
   });
 }

@@ -45,6 +45,17 @@ def umount(target, flags=MNT_DETACH):
     _check(_libc.umount2(os.fsencode(str(target)), flags), f"umount {target}")
 
 
+@contextlib.contextmanager
+def small_disk(path, size):
+    """A directory on a disk of its own; more room: mount("small", path, None, MS_REMOUNT, "size=...")."""
+    os.mkdir(path)
+    mount("small", path, "tmpfs", data=f"size={size}")
+    try:
+        yield path
+    finally:
+        umount(path)
+
+
 def private_mount_namespace():
     """The census of mounts is exact only in a namespace where nobody else mounts."""
     unshare(CLONE_NEWNS)

@@ -39,10 +39,10 @@ def kinds_of_files(pid):
 
 
 class Stage:
-    """One supervisor and its bystanders, for all tests of this file."""
+    """One supervisor and its bystanders, for all tests of a file."""
 
-    def __init__(self, work, programs, program, tool):
-        self.work = work
+    def __init__(self, work, programs, program, tool, count):
+        self.work, self.count = work, count
         for name in ("root", "calls", "b"):
             os.mkdir(f"{work}/{name}")
         self.runtime = Runtime(program, f"{work}/root", f"{work}/calls")
@@ -54,8 +54,8 @@ class Stage:
 
     def begin(self):
         self.supervised.begin()
-        self.supervised.up(self.bundle, flags=("--count", str(BYSTANDERS)), timeout=60).ok()
-        self.bystanders = [f"{self.bundle.id}-{number + 1}" for number in range(BYSTANDERS)]
+        self.supervised.up(self.bundle, flags=("--count", str(self.count)), timeout=60).ok()
+        self.bystanders = [f"{self.bundle.id}-{number + 1}" for number in range(self.count)]
         host.eventually(lambda: all(os.path.getsize(path) for path in self.logs()), what="heartbeats")
         return self
 
@@ -89,10 +89,10 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(session_dir, programs, program, tool):
+def stage(request, session_dir, programs, program, tool):
     work = tempfile.mkdtemp(prefix="s", dir=session_dir)
     os.chmod(work, 0o755)
-    it = Stage(work, programs, program, tool)
+    it = Stage(work, programs, program, tool, getattr(request.module, "BYSTANDERS", BYSTANDERS))
     try:
         yield it.begin()
     finally:
