@@ -11,8 +11,9 @@ from lib.stage import cast, only_ours, stage  # noqa: F401
 # Silences of a tenth of a second are judged: nothing else may run beside it.
 pytestmark = pytest.mark.alone
 
-# strace stops a process at each of its calls: fewer calls.
+# strace stops a process at each of its calls: fewer calls, and more time for an answer.
 BYSTANDERS = 10
+TRACED = 10
 LINK = 3  # kSupervisorSocketFd of sys/init/keeper.h
 TEXTS = {"EMFILE": "too many open files", "ENFILE": "too many open files in system", "ENOMEM": "cannot allocate memory",
          "ENOSPC": "no space left on device", "EAGAIN": "resource temporarily unavailable",
@@ -99,19 +100,19 @@ def faults(stage, cast, work):
 
 @pytest.mark.parametrize("call, errno, numbers", named(OF_SUPERVISOR))
 def test_a_supervisor_that_runs_short(stage, faults, call, errno, numbers):
-    stage.unmoved(lambda: faults.each(stage.supervised.supervisor(), call, errno, numbers))
+    stage.unmoved(lambda: faults.each(stage.supervised.supervisor(), call, errno, numbers), slower=TRACED)
 
 
 @pytest.mark.parametrize("call, errno, numbers", named(OF_KEEPER))
 def test_a_keeper_that_runs_short(stage, faults, call, errno, numbers):
-    stage.unmoved(lambda: faults.each(stage.supervised.keeper, call, errno, numbers))
+    stage.unmoved(lambda: faults.each(stage.supervised.keeper, call, errno, numbers), slower=TRACED)
 
 
 @pytest.mark.parametrize("call, errno, numbers", named(OF_THEIR_TALK))
 def test_no_memory_for_what_supervisor_and_keeper_say(stage, faults, call, errno, numbers):
     supervisor = stage.supervised.supervisor()
     link = os.readlink(f"/proc/{supervisor}/fd/{LINK}")
-    stage.unmoved(lambda: faults.each(supervisor, call, errno, numbers, "-P", link))
+    stage.unmoved(lambda: faults.each(supervisor, call, errno, numbers, "-P", link), slower=TRACED)
 
 
 @pytest.fixture

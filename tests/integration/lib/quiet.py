@@ -98,8 +98,9 @@ def stamps(path, offset, since, until):
 class Watch:
     """`with Watch(...) as seen:` then seen.longest() and, for a judgement, seen.noise."""
 
-    def __init__(self, socket, logs, controls, at_least=0.5):
-        self.socket, self.logs, self.controls, self.at_least = socket, logs, controls, at_least
+    def __init__(self, socket, logs, controls, at_least=0.5, slower=1):
+        """`slower`: so much of the time that the supervisor takes to answer is its tracer's."""
+        self.socket, self.logs, self.controls, self.at_least, self.slower = socket, logs, controls, at_least, slower
         self.gaps, self.noise = {}, 0
 
     def __enter__(self):
@@ -120,7 +121,7 @@ class Watch:
         if kind is not None:
             return
         assert self.asker.error is None and not self.asker.is_alive(), f"the supervisor: {self.asker.error}"
-        self.gaps["the supervisor's answer"] = self.asker.longest
+        self.gaps["the supervisor's answer"] = self.asker.longest // self.slower
         for path, offset in self.offsets.items():
             numbers, times = self.heard(path, offset, until)
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), f"{path}: lines are missing"

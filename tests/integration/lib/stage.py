@@ -70,14 +70,14 @@ class Stage:
         self.supervised.remove_remains()
         host.purge_cgroups(self.bundle.id)
 
-    def watch(self, at_least=0.5):
-        return quiet.Watch(self.supervised.socket, self.logs(), self.controls, at_least)
+    def watch(self, at_least=0.5, slower=1):
+        return quiet.Watch(self.supervised.socket, self.logs(), self.controls, at_least, slower)
 
-    def unmoved(self, trouble=lambda: None, at_least=0.5):
+    def unmoved(self, trouble=lambda: None, at_least=0.5, slower=1):
         """Runs trouble() until nobody noticed. What holds others up does so each time; a busy host only sometimes."""
         seen = []
         for _ in range(quiet.TRIES):
-            with self.watch(at_least) as watch:
+            with self.watch(at_least, slower) as watch:
                 trouble()
             if watch.longest() <= quiet.GAP_NS:
                 return
