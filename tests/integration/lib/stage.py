@@ -153,13 +153,19 @@ class Cast:
         return True
 
 
+def is_clean(census):
+    leaks = census.leaks()
+    assert not leaks, leaks
+    return True
+
+
 @pytest.fixture
 def cast(stage, bundle):
     census = host.Census()
     it = Cast(stage, bundle)
     yield it
     it.end()
-    host.eventually(lambda: not census.leaks(), 3, "a clean host")
+    host.eventually(lambda: is_clean(census), 3, "a clean host")
 
 
 @pytest.fixture
