@@ -21,7 +21,7 @@ constexpr int kMkdirTries = 5;
 
 Result<> check_leaf_path(CgroupMode mode, const std::string& path) {
   constexpr std::string_view root = "/sys/fs/cgroup/";
-  bool fine = path.starts_with('/') && clean_path(path) == path && path != "/";
+  bool fine = is_clean_path(path) && path != "/";
   if (fine && path.starts_with(root) && mode != CgroupMode::kV2)
     fine = path.find('/', root.size()) != std::string::npos;
   if (!fine || path == "/sys/fs/cgroup") return fail(cat("\"", path, "\" cannot be the cgroup of a container"));
@@ -257,6 +257,14 @@ Result<std::vector<sys::Fd>> Cgroup::join_fds(const std::vector<SubCgroup>& subs
     fds.push_back(std::move(*fd));
   }
   return fds;
+}
+
+std::vector<std::string> Cgroup::task_files() const {
+  std::vector<std::string> files;
+  for (const Dir& dir : dirs_) {
+    if (!dir.unified()) files.push_back(dir.path + "/tasks");
+  }
+  return files;
 }
 
 Result<sys::Fd> Cgroup::unified_dir(const std::vector<SubCgroup>& subs) const {

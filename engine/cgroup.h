@@ -124,6 +124,9 @@ class Cgroup {
   Result<std::vector<sys::Fd>> join_fds(const std::vector<SubCgroup>& subs = {}, bool with_unified = false,
                                         pid_t init = 0) const;
 
+  /// The same files of v1 as absolute paths, for a launcher that opens them itself.
+  std::vector<std::string> task_files() const;
+
   /// The cgroup2 directory for CLONE_INTO_CGROUP (O_PATH), on v2 and on hybrid hosts. Invalid on v1.
   Result<sys::Fd> unified_dir(const std::vector<SubCgroup>& subs = {}) const;
 

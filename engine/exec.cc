@@ -32,6 +32,8 @@ class Execution final : public LaunchHandler {
 
   io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
   Result<> born(const sys::Child& process) override;
+  /// Nothing has to be done between Ready and Commit then, and nobody has to wait for us.
+  bool commits_at_birth() const override { return !terminal_ && !seccomp_.listener; }
   io::Task<Result<>> ready(const sys::Child& process) override;
   io::Task<Result<>> committed(const sys::Child& process, int listener) override;
 
@@ -39,6 +41,7 @@ class Execution final : public LaunchHandler {
   Result<> load();
   io::Task<Result<>> dial_sockets();
   Result<LaunchRequest> plan();
+  io::Task<Result<sys::Child>> start(std::optional<io::Signals>& forwarded);
   Result<> choose_cgroup();
   Result<> make_gate();
   std::string reason(const Result<sys::Child>& launched) const;
@@ -52,6 +55,8 @@ class Execution final : public LaunchHandler {
   Process process_;
   std::optional<Cgroup> cgroup_;
   std::vector<SubCgroup> subs_;
+  bool joins_itself_ = false;  ///< the launcher opens the v1 cgroups and was cloned into the cgroup2 one
+  bool refused_ = false;       ///< ... but that did not work
   SlotTable slots_;
   CompiledSeccomp seccomp_;
   std::optional<ForegroundTerminal> terminal_;
@@ -80,6 +85,7 @@ Result<> Execution::load() {
   GANTRY_LET(Cgroup cgroup, recorded_cgroup(*container_));
   cgroup_.emplace(std::move(cgroup));
   GANTRY_LET(subs_, parse_sub_cgroups(cgroup_->mode(), options_.cgroups));
+  joins_itself_ = subs_.empty() && !container_->record.cgroup_reused;
   return {};
 }
 
@@ -128,7 +134,12 @@ Result<LaunchRequest> Execution::plan() {
   }
   GANTRY_TRY(choose_cgroup());
   // Members of the container's pid namespace see what is cloned: by then no cgroup of the host may be open in it.
-  context.join_early = true;
+  context.commit_ahead = commits_at_birth();
+  if (joins_itself_) {
+    context.join_files = cgroup_->task_files();
+  } else {
+    context.join_early = true;
+  }
   GANTRY_TRY(slots_.add_inherited(env_, options_.preserve_fds, false, context));
   context.seccomp.bpf =
       std::string_view(reinterpret_cast<const char*>(seccomp_.bpf.data()), seccomp_.bpf.size() * sizeof(sock_filter));
@@ -160,6 +171,11 @@ io::Task<Result<>> Execution::send_cgroups(Dialogue& dialogue, bool with_unified
 }
 
 io::Task<Result<>> Execution::spawned(Dialogue& dialogue, bool in_cgroup) {
+  if (joins_itself_) {
+    refused_ = cgroup_dir_ && !in_cgroup;
+    if (refused_) co_return fail_errno(EBUSY, "error adding process to cgroups: clone3");
+    co_return Result<>();
+  }
   Result<> sent = co_await send_cgroups(dialogue, !in_cgroup);
   co_return sent;
 }
@@ -192,15 +208,26 @@ std::string Execution::reason(const Result<sys::Child>& launched) const {
   return cat(": the container's process limit is used up (exec needs room for ", kNeeded, ": ", crowding, ")");
 }
 
-io::Task<Result<int>> Execution::run() {
-  GANTRY_CO_TRY(load());
-  GANTRY_CO_TRY(co_await dial_sockets());
+io::Task<Result<sys::Child>> Execution::start(std::optional<io::Signals>& forwarded) {
+  slots_ = SlotTable();
   GANTRY_CO_LET(LaunchRequest request, plan());
-  std::optional<io::Signals> forwarded;
-  if (!options_.detach) forwarded.emplace(catch_forwarded_signals(env_.loop));
   io::Task<Result<sys::Child>> launching = launch(env_, std::move(request), *this);
   if (forwarded) launching = unless_interrupted(env_.loop, *forwarded, kUsualLaunchMs, std::move(launching));
   Result<sys::Child> launched = co_await std::move(launching);
+  co_return launched;
+}
+
+io::Task<Result<int>> Execution::run() {
+  GANTRY_CO_TRY(load());
+  GANTRY_CO_TRY(co_await dial_sockets());
+  std::optional<io::Signals> forwarded;
+  if (!options_.detach) forwarded.emplace(catch_forwarded_signals(env_.loop));
+  Result<sys::Child> launched = co_await start(forwarded);
+  if (refused_) {
+    // The cgroup2 directory passes controllers on and takes no process: the launcher joins by what we open for it.
+    joins_itself_ = refused_ = false;
+    launched = co_await start(forwarded);
+  }
   if (!launched) co_return forward(std::move(launched), cat("unable to start container process", reason(launched)));
   if (!options_.pid_file.empty()) {
     Result<> written = sys::write_pid_file(options_.pid_file, launched->pid);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <span>
 
 #include "engine/spawner.h"
 #include "io/scope.h"
@@ -22,10 +23,15 @@ constexpr int64_t kDrainMs = 300;
 constexpr std::array kMeaningTheEnd{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 // All but SIGURG (as runc), the stop signals that cannot be caught, and what a fault of our own raises. SIGCHLD is not
-// forwarded: it says that there may be an orphan to reap.
+// forwarded: it says that there may be an orphan to reap, and stands first to be left out where there are none.
 constexpr std::array kForwarded{SIGCHLD, SIGHUP,    SIGINT,  SIGQUIT, SIGUSR1,  SIGUSR2, SIGALRM,
                                 SIGTERM, SIGCONT,   SIGTSTP, SIGTTIN, SIGTTOU,  SIGXCPU, SIGXFSZ,
                                 SIGPIPE, SIGVTALRM, SIGPROF, SIGIO,   SIGWINCH, SIGPWR};
+
+std::span<const int> signals_to_catch() {
+  static_assert(kForwarded.front() == SIGCHLD);
+  return std::span(kForwarded).subspan(sys::adopts_orphans() ? 0 : 1);
+}
 
 /// Reaps what the kernel has given us as a subreaper, but not the process attended: its status is the ExitSource's.
 void reap_orphans(pid_t attended) {
@@ -58,7 +64,7 @@ io::Task<> relay_terminal(io::Loop& loop, ForegroundTerminal& terminal) {
 }  // namespace
 
 io::Signals catch_forwarded_signals(io::Loop& loop) {
-  return {loop, kForwarded};
+  return {loop, signals_to_catch()};
 }
 
 io::Signals catch_end_signals(io::Loop& loop) {

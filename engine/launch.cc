@@ -57,12 +57,22 @@ io::Task<Result<>> take_init(Launching& now, SyncEvent event) {
   co_return cause;
 }
 
+io::Task<Result<>> commit(Launching& now) {
+  Result<> done = co_await now.dialogue.send(now.env.loop, init::Tag::kCommit);
+  if (done) done = co_await now.handler.committed(now.process, now.listener);
+  if (done) co_return done;
+  Result<> cause = co_await cause_of(now, std::move(done));
+  co_return cause;
+}
+
 io::Task<Result<>> handle(Launching& now, SyncEvent event) {
   io::Loop& loop = now.env.loop;
   switch (event.action) {
     case SyncAction::kTakeInit: {
-      Result<> taken = co_await take_init(now, std::move(event));
-      co_return taken;
+      GANTRY_CO_TRY(co_await take_init(now, std::move(event)));
+      if (!now.handler.commits_at_birth()) co_return Result<>();
+      Result<> done = co_await commit(now);
+      co_return done;
     }
     case SyncAction::kWriteMaps: {
       GANTRY_CO_TRY(now.handler.write_maps(now.process));
@@ -80,11 +90,8 @@ io::Task<Result<>> handle(Launching& now, SyncEvent event) {
       co_return Result<>();
     case SyncAction::kCommit: {
       GANTRY_CO_TRY(co_await now.handler.ready(now.process));
-      GANTRY_CO_TRY(co_await now.dialogue.send(loop, init::Tag::kCommit));
-      Result<> done = co_await now.handler.committed(now.process, now.listener);
-      if (done) co_return done;
-      Result<> cause = co_await cause_of(now, std::move(done));
-      co_return cause;
+      Result<> done = co_await commit(now);
+      co_return done;
     }
     default:
       co_return fail("sync protocol: unexpected event");
@@ -116,7 +123,8 @@ io::Task<Result<>> converse(Launching& now) {
     if (event.finished) co_return Result<>();
     const bool born = event.action == SyncAction::kTakeInit;
     GANTRY_CO_TRY(co_await handle(now, std::move(event)));
-    if (born) watch.spawn(end_with_init(now));
+    // A launcher with a Plan that commits ahead has nothing to hang in.
+    if (born && !now.handler.commits_at_birth()) watch.spawn(end_with_init(now));
   }
 }
 

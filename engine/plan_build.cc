@@ -19,7 +19,10 @@ void set_oom_score(PlanWriter& writer, const Process& process) {
 
 /// The cgroup and CPU steps with which every process of a container begins.
 void add_cgroup_entry(PlanWriter& writer, const PlanContext& context) {
-  if (context.join_early) {
+  if (context.join_files) {
+    writer.header().cgroup_files = writer.list(*context.join_files);
+    writer.header().cgroup_file_count = static_cast<uint32_t>(context.join_files->size());
+  } else if (context.join_early) {
     writer.header().flags |= init::kHeaderJoinEarly;
   } else if (context.cgroup_mode == PlanCgroups::kV1) {
     writer.step(init::Op::kJoinCgroups, "cgroup");
@@ -77,6 +80,7 @@ Result<std::string> build_exec_plan(const Spec& container, const Process& proces
   writer.header().target_slot = context.slots.target_pidfd;
   writer.header().target_flags = container_namespaces(container);
   if (!container.ns(NamespaceType::kMount).wanted) writer.header().flags |= init::kHeaderTargetRoot;
+  if (context.commit_ahead) writer.header().flags |= init::kHeaderCommitAhead;
   set_slots(writer, context.slots.count);
   set_oom_score(writer, process);
 

@@ -116,6 +116,7 @@ class Dumper {
     if ((h.flags & init::kHeaderOomScore) != 0) out_ += cat("oom_score_adj ", h.oom_score_adj, "\n");
     if (h.clone_flags != 0) out_ += cat("clone ", form_value(Form::kClone, h.clone_flags), "\n");
     if (h.cgroup_slot != init::kNoSlot) out_ += cat("into cgroup of slot ", h.cgroup_slot, "\n");
+    if (h.cgroup_file_count != 0) list("write 0 to", h.cgroup_files, h.cgroup_file_count);
     if (h.target_slot != init::kNoSlot) {
       out_ += cat("enter of slot ", h.target_slot, ": ", form_value(Form::kClone, h.target_flags), "\n");
     }

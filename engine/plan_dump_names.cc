@@ -102,6 +102,7 @@ constexpr BitName kHeaderFlags[] = {
     {init::kHeaderOomScore, "oom score"},
     {init::kHeaderKeepDumpable, "keep dumpable"},
     {init::kHeaderJoinEarly, "join early"},
+    {init::kHeaderCommitAhead, "commit ahead"},
     {init::kHeaderCgroupByWrite, "cgroup by write"},
     {init::kHeaderTargetRoot, "target's root"},
 };

@@ -30,6 +30,7 @@ struct SentRow {
 constexpr SentRow kSent[] = {
     {SyncState::kSpawned, Tag::kCgroup, SyncState::kSpawned},
     {SyncState::kSettingUp, Tag::kCgroup, SyncState::kSettingUp},
+    {SyncState::kSettingUp, Tag::kCommit, SyncState::kCommitted},
     {SyncState::kMaps, Tag::kCgroup, SyncState::kMaps},
     {SyncState::kMaps, Tag::kGo, SyncState::kSettingUp},
     {SyncState::kHooks, Tag::kGo, SyncState::kSettingUp},

@@ -9,7 +9,7 @@
 //                         <───────────── kGo
 //   kSeccompFd(n)         ─────────────> remember where the listener will be
 //   kReady                ─────────────> state saved
-//                         <───────────── kCommit
+//                         <───────────── kCommit            (with kHeaderCommitAhead right after Born, and no Ready)
 //   EOF: init has Commit and goes on alone
 //   kWarning, kError      at any point
 #pragma once
@@ -27,7 +27,7 @@ enum class SyncState : uint8_t {
   kMaps,       ///< init waits for its maps
   kHooks,      ///< init waits for hooks
   kReady,      ///< init waits for Commit
-  kCommitted,  ///< Commit was sent
+  kCommitted,  ///< Commit was sent; EOF says that init has gone on
   kFailed,     ///< an error or an illegal frame: nothing more is legal
 };
 

@@ -122,6 +122,11 @@ Result<std::string> boot_id() {
   return known;
 }
 
+bool adopts_orphans() {
+  int subreaper = 0;
+  return (::prctl(PR_GET_CHILD_SUBREAPER, &subreaper, 0, 0, 0) == 0 && subreaper != 0) || ::getpid() == 1;
+}
+
 Result<> become_subreaper() {
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return fail_errno(errno, "prctl PR_SET_CHILD_SUBREAPER");
   return {};

@@ -64,5 +64,7 @@ Result<std::string> boot_id();
 
 /// PR_SET_CHILD_SUBREAPER.
 Result<> become_subreaper();
+/// True when the kernel gives us the children of others: as a subreaper, or as process 1.
+bool adopts_orphans();
 
 }  // namespace gantry::sys

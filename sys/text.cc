@@ -1,5 +1,7 @@
 #include "sys/text.h"
 
+#include <algorithm>
+
 namespace gantry {
 
 std::vector<std::string_view> split(std::string_view text, char sep) {
@@ -12,7 +14,21 @@ std::vector<std::string_view> split(std::string_view text, char sep) {
   }
 }
 
+bool is_clean_path(std::string_view path) {
+  if (path.size() == 1) return path == "/";
+  // Every part has a slash in front of it and is something else than "", "." and "..".
+  for (size_t at = 0; at < path.size();) {
+    if (path[at] != '/') return false;
+    const size_t end = std::min(path.find('/', at + 1), path.size());
+    const std::string_view part = path.substr(at + 1, end - at - 1);
+    if (part.empty() || part == "." || part == "..") return false;
+    at = end;
+  }
+  return !path.empty();
+}
+
 std::string clean_path(std::string_view path) {
+  if (is_clean_path(path)) return std::string(path);
   std::vector<std::string_view> kept;
   for (const std::string_view part : split(path, '/')) {
     if (part.empty() || part == ".") continue;

@@ -49,6 +49,8 @@ std::vector<std::string_view> split(std::string_view text, char sep);
 
 /// `path` made absolute below "/" without ".", ".." and empty components, never above the root; lexical only.
 std::string clean_path(std::string_view path);
+/// True when clean_path() would change nothing.
+bool is_clean_path(std::string_view path);
 
 /// Without leading and trailing spaces, tabs and newlines.
 std::string_view trim(std::string_view text);

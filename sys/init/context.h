@@ -52,6 +52,8 @@ struct Context {
   int listener;           ///< number at which the seccomp listener will appear
   const char** argv;
   const char** envp;
+  const char* places[128];  ///< for string_array(): a page fault less than memory of its own
+  size_t places_left;
 };
 
 /// Starts a context with the fds of plan.h.
@@ -192,6 +194,8 @@ inline bool is_hidden(long result) {
 
 /// clone3, or clone(2) where that is hidden. It has no CLONE_INTO_CGROUP: clone3's answer is given back then.
 long clone_process(const CloneArgs& args);
+/// The same for a child that shares our memory and runs child(argument) on the stack of `args`.
+long clone_on_stack(const CloneArgs& args, BorrowedChild child, void* argument);
 
 /// close_range(first, ~0, flags), or by the host's /proc/self/fd where that is hidden.
 long close_all_from(unsigned first, unsigned flags);

@@ -52,12 +52,7 @@ long clone_launcher(uint64_t flags, int cgroup, int* pidfd) {
     args.flags |= kCloneIntoCgroup;
     args.cgroup = static_cast<uint64_t>(cgroup);
   }
-  const long pid =
-      clone_onto_stack(__NR_clone3, reinterpret_cast<uint64_t>(&args), sizeof args, 0, 0, become_launcher, &spawning());
-  if (!is_hidden(pid) || cgroup >= 0) return pid;
-  const uint64_t old_flags = (args.flags & ~kCloneClearSighand) | args.exit_signal;
-  return clone_onto_stack(__NR_clone, old_flags, args.stack + args.stack_size, args.pidfd, 0, become_launcher,
-                          &spawning());
+  return clone_on_stack(args, become_launcher, &spawning());
 }
 
 /// Fills what the child reads; the cgroup's descriptor, -1: none.

@@ -22,6 +22,7 @@ struct Launch {
   uint64_t unshares = 0;       ///< ... and this comes after it
   bool has_broker = false;
   long broker = 0;
+  bool commits_ahead() const { return (ctx.plan.header->flags & kHeaderCommitAhead) != 0; }
 };
 
 [[noreturn]] void die_joining(Launch& launch, uint32_t index, long err, const char* name) {
@@ -201,8 +202,8 @@ void enter_cgroup(const Launch& launch) {
 [[noreturn]] void start_init(Launch& launch) {
   Context& ctx = launch.ctx;
   ctx.launcher = launch.theirs;
-  ctx.awaits_born = true;
-  close_fd(launch.ours);
+  ctx.awaits_born = launch.theirs >= 0;
+  if (launch.ours >= 0) close_fd(launch.ours);
   if (launch.enters_cgroup) enter_cgroup(launch);
   if (ctx.plan.header->cgroup_slot != kNoSlot) close_fd(kFirstSlot + ctx.plan.header->cgroup_slot);
   if (launch.late_cgroup >= 0) {
@@ -212,15 +213,40 @@ void enter_cgroup(const Launch& launch) {
   run_steps(ctx);
 }
 
+void start_on_stack(void* launch) {
+  start_init(*static_cast<Launch*>(launch));
+}
+
+/// For a launcher that leaves at once: init takes the memory over instead of getting a copy.
+long clone_sharing(Launch& launch, int* pidfd) {
+  constexpr size_t kStackSize = 128 * 1024;
+  alignas(64) static constinit char stack[kStackSize] = {};
+  CloneArgs args = {};
+  args.flags = launch.ctx.plan.header->clone_flags | kCloneVm | kCloneParent | kClonePidfd | kCloneClearSighand;
+  args.pidfd = reinterpret_cast<uint64_t>(pidfd);
+  args.stack = reinterpret_cast<uint64_t>(stack);
+  args.stack_size = kStackSize;
+  return must(launch.ctx, clone_on_stack(args, start_on_stack, &launch), "clone3");
+}
+
+/// False when the engine is gone: then init goes, too.
+bool announce(const Context& ctx, long pid, int pidfd) {
+  const Frame born = make_frame(Tag::kBorn, kNoStep, static_cast<uint64_t>(pid));
+  if (send_frame(ctx.sync, born, &pidfd, 1) >= 0) return true;
+  signal_pidfd(pidfd, kSigkill);
+  return false;
+}
+
+/// Touches nothing of what init uses by now.
+[[noreturn]] void leave(const Launch& launch, long pid, int pidfd) {
+  exit_now(announce(launch.ctx, pid, pidfd) ? 0 : 1);
+}
+
 [[noreturn]] void stay(Launch& launch, long pid, int pidfd) {
   Context& ctx = launch.ctx;
   close_fd(launch.theirs);
   prctl(kPrSetDumpable, 0);
-  const Frame born = make_frame(Tag::kBorn, kNoStep, static_cast<uint64_t>(pid));
-  if (send_frame(ctx.sync, born, &pidfd, 1) < 0) {
-    signal_pidfd(pidfd, kSigkill);
-    exit_now(1);
-  }
+  if (!announce(ctx, pid, pidfd)) exit_now(1);
   send_frame(launch.ours, make_frame(Tag::kBorn, kNoStep), nullptr, 0);
   serve_init(ctx, launch.ours, pidfd, !launch.has_broker);
   if (launch.has_broker) {
@@ -251,6 +277,23 @@ void reset_signals() {
   call(__NR_rt_sigprocmask, kSetMask, &none, nullptr, sizeof none);
 }
 
+/// Cgroups that exist are joined without the engine; for those still being made there is kCgroup.
+void join_listed_cgroups(Context& ctx) {
+  const Header& header = *ctx.plan.header;
+  const char* path = text(ctx.plan, header.cgroup_files);
+  for (uint32_t i = 0; i < header.cgroup_file_count; ++i, path = next_text(path)) {
+    long done = open_at(kAtFdcwd, path, kOWronly | kONofollow);
+    if (done >= 0) {
+      const int file = static_cast<int>(done);
+      done = write_fd(file, "0", 1);
+      close_fd(file);
+    }
+    if (done >= 0) continue;
+    Message message("error adding process to cgroups: ");
+    die(ctx, -done, message.add(path).get());
+  }
+}
+
 void find_start_fds(Context& ctx) {
   const PlanView& plan = ctx.plan;
   for (uint32_t i = 0; i < plan.header->step_count; ++i) {
@@ -279,13 +322,14 @@ void run_launcher(Context& ctx) {
   ctx.in_user_ns = (header.clone_flags & kCloneNewUser) != 0;
   write_oom_score(ctx);
   if ((header.flags & kHeaderJoinEarly) != 0) await(ctx, Tag::kCgroup);
+  join_listed_cgroups(ctx);
 
   Launch launch{ctx, {}, {}};
   const bool clones = (header.flags & kHeaderNoClone) == 0;
   // The program of a hook without a clone would inherit it.
   if (clones) prctl(kPrSetPdeathsig, kSigkill);
   open_joins(launch);
-  if (clones) {
+  if (clones && !launch.commits_ahead()) {
     open_pair(launch);
     fork_broker(launch);
   }
@@ -296,6 +340,7 @@ void run_launcher(Context& ctx) {
   // An unprivileged engine can write the maps only of a dumpable process; kMaps ends that.
   if ((header.flags & kHeaderKeepDumpable) != 0) prctl(kPrSetDumpable, 1);
   int pidfd = -1;
+  if (launch.commits_ahead()) leave(launch, clone_sharing(launch, &pidfd), pidfd);
   const long pid = clone_init(launch, &pidfd);
   if (pid == 0) start_init(launch);
   stay(launch, pid, pidfd);

@@ -142,6 +142,8 @@ void reset_context(Context& ctx) {
   ctx.umask_given = ctx.in_cwd = ctx.needs_final_caps = ctx.placed = false;
   ctx.placed_count = 0;
   ctx.argv = ctx.envp = nullptr;
+  for (const char*& place : ctx.places) place = nullptr;
+  ctx.places_left = sizeof ctx.places / sizeof ctx.places[0];
 }
 
 void run_steps(Context& ctx) {

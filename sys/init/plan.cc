@@ -211,7 +211,7 @@ const char* check_header(const Header& header, size_t size) {
   if (header.size != size) return "plan: another size than it says";
   if (header.kind < Kind::kContainer || header.kind > Kind::kHook) return "plan: unknown kind";
   if (header.flags > (kHeaderNoClone | kHeaderOomScore | kHeaderKeepDumpable | kHeaderJoinEarly | kHeaderTargetRoot |
-                      kHeaderCgroupByWrite))
+                      kHeaderCgroupByWrite | kHeaderCommitAhead))
     return "plan: unknown flags";
   if ((header.clone_flags & ~kNamespaceFlags) != 0 || (header.target_flags & ~kNamespaceFlags) != 0)
     return "plan: clone flags that are not namespaces";
@@ -244,6 +244,7 @@ const char* open_plan(const void* data, size_t size, PlanView* out) {
     check_label(check, join.label);
     check_text(check, join.path);
   }
+  if (check.wrong == nullptr) check_list(check, header->cgroup_files, header->cgroup_file_count);
   for (uint32_t i = 0; i < header->step_count && check.wrong == nullptr; ++i) check_step(check, check.plan.steps[i]);
   if (check.wrong == nullptr) *out = check.plan;
   return check.wrong;

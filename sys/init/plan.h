@@ -45,6 +45,8 @@ enum HeaderFlags : uint32_t {
                                 ///< the container's or our own)
   kHeaderCgroupByWrite = 1u << 5,  ///< init writes itself into cgroup_slot: one that ever saw a cgroup.kill kills what
                                    ///< is cloned into it (Linux 6.18 compares the kill counts of two cgroups)
+  kHeaderCommitAhead = 1u << 6,  ///< Commit comes without Ready: the launcher exits after Born, init asks for nothing and
+                                 ///< tells only what goes wrong
   kHeaderKeepDumpable = 1u << 2,   ///< a new user namespace: stay dumpable until the maps are written (design §3)
 };
 
@@ -72,7 +74,8 @@ struct Header {
   uint32_t join_offset, join_count;
   uint32_t step_offset, step_count;
   uint32_t arena_offset, arena_size;
-  uint32_t reserved;
+  uint32_t cgroup_file_count;  ///< files to which the launcher writes "0" before the clone, without waiting for kCgroup
+  Ref cgroup_files;            ///< list of absolute paths: v1 `tasks` of a container that runs already
 };
 
 /// The operations, run in the order of the Plan. "in-root" means: resolved below the rootfs fd by

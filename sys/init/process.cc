@@ -21,15 +21,27 @@ long number_of(const char* name) {
   return number;
 }
 
+constexpr uint64_t kOldFlags = 0xffffffff;
+
+/// clone(2) can do it. CLONE_CLEAR_SIGHAND does not fit there and is not needed: we have no handlers.
+bool fits_old_clone(const CloneArgs& args) {
+  return (args.flags & ~(kOldFlags | kCloneClearSighand)) == 0;
+}
+
 }  // namespace
 
 long clone_process(const CloneArgs& args) {
   const long pid = call(__NR_clone3, &args, sizeof args);
-  if (!is_hidden(pid)) return pid;
-  // CLONE_CLEAR_SIGHAND does not fit and is not needed: we have no handlers.
-  constexpr uint64_t kOldFlags = 0xffffffff;
-  if ((args.flags & ~(kOldFlags | kCloneClearSighand)) != 0) return pid;
+  if (!is_hidden(pid) || !fits_old_clone(args)) return pid;
   return call(__NR_clone, (args.flags & kOldFlags) | args.exit_signal, 0, args.pidfd, 0, 0);
+}
+
+long clone_on_stack(const CloneArgs& args, BorrowedChild child, void* argument) {
+  const auto address = reinterpret_cast<uint64_t>(&args);
+  const long pid = clone_onto_stack(__NR_clone3, address, sizeof args, 0, 0, child, argument);
+  if (!is_hidden(pid) || !fits_old_clone(args)) return pid;
+  const uint64_t flags = (args.flags & kOldFlags) | args.exit_signal;
+  return clone_onto_stack(__NR_clone, flags, args.stack + args.stack_size, args.pidfd, 0, child, argument);
 }
 
 long close_all_from(unsigned first, unsigned flags) {

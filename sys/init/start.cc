@@ -114,6 +114,18 @@ void place_fds(Context& ctx) {
   must(ctx, close_all_on_exec(static_cast<unsigned>(kSyncFd + count)), "close_range");
 }
 
+/// Zeroed.
+const char** room_for(Context& ctx, uint64_t places) {
+  if (places <= ctx.places_left) {
+    ctx.places_left -= places;
+    return ctx.places + ctx.places_left;
+  }
+  constexpr int kReadWrite = 3, kPrivateAnonymous = 0x22;
+  const size_t size = places * sizeof(const char*);
+  return reinterpret_cast<const char**>(
+      must(ctx, call(__NR_mmap, nullptr, size, kReadWrite, kPrivateAnonymous, -1, 0), "mmap"));
+}
+
 }  // namespace
 
 const Step* find_step(const Context& ctx, Op op) {
@@ -123,10 +135,7 @@ const Step* find_step(const Context& ctx, Op op) {
 }
 
 const char** string_array(Context& ctx, Ref list, uint64_t count, unsigned spare) {
-  const size_t size = (count + spare + 1) * sizeof(const char*);
-  constexpr int kReadWrite = 3, kPrivateAnonymous = 0x22;
-  const long room = must(ctx, call(__NR_mmap, nullptr, size, kReadWrite, kPrivateAnonymous, -1, 0), "mmap");
-  auto** array = reinterpret_cast<const char**>(room);
+  const char** array = room_for(ctx, count + spare + 1);
   const char* entry = ctx.plan.arena + list.offset;
   for (uint64_t i = 0; i < count; ++i, entry = next_text(entry)) array[i] = entry;
   return array;
@@ -165,7 +174,7 @@ void step_ready(Context& ctx, const Step&) {
   await_born(ctx);
   if (ctx.launcher >= 0) close_fd(ctx.launcher);
   ctx.launcher = -1;
-  tell(ctx, Tag::kReady, 0);
+  if ((ctx.plan.header->flags & kHeaderCommitAhead) == 0) tell(ctx, Tag::kReady, 0);
   await(ctx, Tag::kCommit);
   // A hook's socket stays, close-on-exec: whether it could be executed is still the engine's business.
   if (ctx.plan.header->kind == Kind::kHook) return;

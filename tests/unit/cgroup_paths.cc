@@ -35,6 +35,9 @@ TEST_CASE("cgroup paths never leave their root") {
   CHECK(clean_path("../..") == "/");
   CHECK(clean_path("") == "/");
   CHECK(clean_path("...") == "/...");
+  for (const char* path : {"/", "/a", "/a/b", "/...", "/a/..b", "/.a"}) CHECK(is_clean_path(path));
+  for (const char* path : {"", "a", "//", "/a/", "/a//b", "/./a", "/a/.", "/a/..", "/../a", "."})
+    CHECK_FALSE(is_clean_path(path));
 }
 
 TEST_CASE("an absolute path is below each mountpoint, controller by controller") {

@@ -52,6 +52,7 @@ TEST_CASE("sync protocol: what the engine may send") {
   const std::map<Key, SyncState> legal = {
       {{SyncState::kSpawned, Tag::kCgroup}, SyncState::kSpawned},
       {{SyncState::kSettingUp, Tag::kCgroup}, SyncState::kSettingUp},
+      {{SyncState::kSettingUp, Tag::kCommit}, SyncState::kCommitted},
       {{SyncState::kMaps, Tag::kCgroup}, SyncState::kMaps},
       {{SyncState::kMaps, Tag::kGo}, SyncState::kSettingUp},
       {{SyncState::kHooks, Tag::kGo}, SyncState::kSettingUp},
@@ -83,6 +84,15 @@ TEST_CASE("sync protocol: a whole create") {
   CHECK(send(Tag::kCommit));
   CHECK(state == SyncState::kCommitted);
   CHECK_FALSE(receive(Tag::kReady));
+}
+
+TEST_CASE("sync protocol: an exec that is committed at birth") {
+  const SyncState born = advance(SyncState::kSpawned, Tag::kBorn).next;
+  const SyncState state = advance_sent(born, Tag::kCommit);
+  CHECK(state == SyncState::kCommitted);
+  CHECK(advance(state, Tag::kError).action == SyncAction::kFail);
+  CHECK(advance(state, Tag::kReady).action == SyncAction::kIllegal);
+  CHECK(advance_sent(SyncState::kSpawned, Tag::kCommit) == SyncState::kFailed);
 }
 
 TEST_CASE("sync protocol: every tag has a name") {

@@ -212,6 +212,18 @@ TEST_CASE("EX-23 the launcher of an exec joins before the clone") {
   CHECK(plan.count(Op::kJoinCgroups) == 0);
 }
 
+TEST_CASE("EX-23 the launcher of an exec opens the cgroups itself when they are known") {
+  PlanContext where = exec_context();
+  where.join_files = {"/cg/cpu/c1/tasks", "/cg/pids/c1/tasks"};
+  const Spec spec = default_spec();
+  const Opened plan(build_exec_plan(spec, *spec.process, where));
+  const init::Header& header = *plan.view().header;
+  CHECK((header.flags & init::kHeaderJoinEarly) == 0);
+  CHECK(plan.count(Op::kJoinCgroups) == 0);
+  CHECK(header.cgroup_file_count == 2);
+  CHECK(plan.text(header.cgroup_files) == std::string("/cg/cpu/c1/tasks\0/cg/pids/c1/tasks\0", 35));
+}
+
 TEST_CASE("HK-01 a hook's args are its whole argv") {
   HookContext where;
   const Opened plan(build_hook_plan(Hook{"/bin/h", {"other"}, std::nullopt, std::nullopt}, where));
