@@ -98,12 +98,9 @@ constexpr BitName kMountFlags[] = {
 };
 
 constexpr BitName kHeaderFlags[] = {
-    {init::kHeaderNoClone, "no clone"},
-    {init::kHeaderOomScore, "oom score"},
-    {init::kHeaderKeepDumpable, "keep dumpable"},
-    {init::kHeaderJoinEarly, "join early"},
-    {init::kHeaderCommitAhead, "commit ahead"},
-    {init::kHeaderCgroupByWrite, "cgroup by write"},
+    {init::kHeaderNoClone, "no clone"},           {init::kHeaderOomScore, "oom score"},
+    {init::kHeaderKeepDumpable, "keep dumpable"}, {init::kHeaderJoinEarly, "join early"},
+    {init::kHeaderCommitAhead, "commit ahead"},   {init::kHeaderCgroupByWrite, "cgroup by write"},
     {init::kHeaderTargetRoot, "target's root"},
 };
 

@@ -35,7 +35,8 @@ io::Task<Result<ExitStatus>> LocalExits::wait(pid_t pid, int pidfd, io::Deadline
   // A launcher has mostly ended by now; the loop need not hear of it.
   siginfo_t info{};
   while (info.si_pid == 0) {
-    if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG) < 0) co_return fail_errno(errno, "waitid");
+    if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG) < 0)
+      co_return fail_errno(errno, "waitid");
     if (info.si_pid != 0) break;
     const io::Wake wake = co_await io::wait_pidfd(loop_, pidfd, deadline);
     if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for a process");

@@ -1,5 +1,5 @@
-// The sync dialogue: any sequence of frames; after a failure nothing is legal, and who is committed was born and was sent one
-// Commit.
+// The sync dialogue: any sequence of frames; after a failure nothing is legal, and who is committed was born and was
+// sent one Commit.
 #include <cstdlib>
 
 #include "engine/sync_protocol.h"
