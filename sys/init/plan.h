@@ -46,8 +46,8 @@ enum HeaderFlags : uint32_t {
   kHeaderCgroupByWrite = 1u << 5,  ///< init writes itself into cgroup_slot: one that ever saw a cgroup.kill kills what
                                    ///< is cloned into it (Linux 6.18 compares the kill counts of two cgroups)
   kHeaderCommitAhead = 1u << 6,    ///< Commit comes without Ready: the launcher exits after Born, init asks for nothing
-                                 ///< and tells only what goes wrong
-  kHeaderKeepDumpable = 1u << 2,  ///< a new user namespace: stay dumpable until the maps are written (design §3)
+                                   ///< and tells only what goes wrong
+  kHeaderKeepDumpable = 1u << 2,   ///< a new user namespace: stay dumpable until the maps are written (design §3)
 };
 
 /// One namespace to join by path, opened by the launcher. `clone_flag` is passed to setns(2), so that a file of the
