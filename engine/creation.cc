@@ -330,8 +330,6 @@ Result<> Creation::born(const sys::Child& process) {
   GANTRY_LET(const sys::ProcStat stat, sys::proc_stat(process.pid));
   record_.start_time = stat.start_time;
   GANTRY_TRY(limit_pids());
-  const Spec& spec = bundle_->spec;
-  if (spec.process && spec.ns(NamespaceType::kUser).wanted) raise_hard_limits(spec.process->rlimits, process.pid);
   return {};
 }
 
@@ -446,10 +444,6 @@ std::string id_map_lines(const std::vector<IdMapping>& mappings) {
   std::string lines;
   for (const IdMapping& map : mappings) lines += cat(map.container_id, " ", map.host_id, " ", map.size, "\n");
   return lines;
-}
-
-void raise_hard_limits(const std::vector<Rlimit>& rlimits, pid_t pid) {
-  for (const Rlimit& limit : rlimits) (void)sys::raise_hard_limit(pid, limit.resource, limit.hard);
 }
 
 }  // namespace gantry

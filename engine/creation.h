@@ -64,8 +64,4 @@ io::Task<Result<sys::Fd>> dial(io::Loop& loop, std::string path);
 /// "container host size" lines for uid_map and gid_map.
 std::string id_map_lines(const std::vector<IdMapping>& mappings);
 
-/// Raises hard limits for a process that is about to lose the right to do so in a user namespace; it sets the exact
-/// values itself (Op::kRlimit). What cannot be raised is reported there, with the field's name.
-void raise_hard_limits(const std::vector<Rlimit>& rlimits, pid_t pid);
-
 }  // namespace gantry

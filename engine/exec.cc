@@ -31,7 +31,6 @@ class Execution final : public LaunchHandler {
   io::Task<Result<int>> run();
 
   io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
-  Result<> born(const sys::Child& process) override;
   /// Nothing has to be done between Ready and Commit then, and nobody has to wait for us.
   bool commits_at_birth() const override { return !terminal_ && !seccomp_.listener; }
   io::Task<Result<>> ready(const sys::Child& process) override;
@@ -178,11 +177,6 @@ io::Task<Result<>> Execution::spawned(Dialogue& dialogue, bool in_cgroup) {
   }
   Result<> sent = co_await send_cgroups(dialogue, !in_cgroup);
   co_return sent;
-}
-
-Result<> Execution::born(const sys::Child& process) {
-  if (spec_.ns(NamespaceType::kUser).wanted) raise_hard_limits(process_.rlimits, process.pid);
-  return {};
 }
 
 /// The pty is here by now, and the program must find it as it will be: size, ONLCR, our own terminal raw.

@@ -97,16 +97,6 @@ bool runs_init_image(pid_t pid) {
   return theirs.st_dev != file.st_dev || theirs.st_ino != file.st_ino;
 }
 
-Result<> raise_hard_limit(pid_t pid, int resource, rlim_t hard) {
-  const auto which = static_cast<__rlimit_resource>(resource);
-  rlimit limit{};
-  if (::prlimit(pid, which, nullptr, &limit) < 0) return fail_errno(errno, "prlimit");
-  if (limit.rlim_max >= hard) return {};
-  limit.rlim_max = hard;
-  if (::prlimit(pid, which, &limit, nullptr) < 0) return fail_errno(errno, "prlimit");
-  return {};
-}
-
 Result<> write_id_maps(pid_t pid, std::string_view uid_lines, std::string_view gid_lines, bool deny_setgroups) {
   if (deny_setgroups) GANTRY_TRY(write_file(cat("/proc/", pid, "/setgroups"), "deny"));
   GANTRY_TRY(write_file(cat("/proc/", pid, "/uid_map"), uid_lines));

@@ -52,9 +52,6 @@ bool pidfd_reaped(int pidfd);
 /// yet executed the container's program.
 bool runs_init_image(pid_t pid);
 
-/// Raises another process' hard limit to at least `hard`; the soft one stays (prlimit(2)).
-Result<> raise_hard_limit(pid_t pid, int resource, rlim_t hard);
-
 /// Writes /proc/PID/{uid_map,gid_map} ("container host size" lines). `deny_setgroups` first, as an unprivileged writer
 /// must.
 Result<> write_id_maps(pid_t pid, std::string_view uid_lines, std::string_view gid_lines, bool deny_setgroups);

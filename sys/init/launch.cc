@@ -294,6 +294,22 @@ void join_listed_cgroups(Context& ctx) {
   }
 }
 
+/// In a user namespace nobody may raise a hard limit, so that is done while we are out of it. Op::kRlimit sets the
+/// exact values, and reports what could not be raised.
+void raise_hard_limits(const PlanView& plan) {
+  uint64_t namespaces = plan.header->clone_flags | plan.header->target_flags;
+  for (uint32_t i = 0; i < plan.header->join_count; ++i) namespaces |= plan.joins[i].clone_flag;
+  if ((namespaces & kCloneNewUser) == 0) return;
+  for (uint32_t i = 0; i < plan.header->step_count; ++i) {
+    const Step& step = plan.steps[i];
+    uint64_t limit[2];  // soft, hard
+    if (step.op != Op::kRlimit || call(__NR_prlimit64, 0, step.n[0], nullptr, limit) < 0) continue;
+    if (limit[1] >= step.n[2]) continue;
+    limit[1] = step.n[2];
+    call(__NR_prlimit64, 0, step.n[0], limit, nullptr);
+  }
+}
+
 void find_start_fds(Context& ctx) {
   const PlanView& plan = ctx.plan;
   for (uint32_t i = 0; i < plan.header->step_count; ++i) {
@@ -323,6 +339,7 @@ void run_launcher(Context& ctx) {
   write_oom_score(ctx);
   if ((header.flags & kHeaderJoinEarly) != 0) await(ctx, Tag::kCgroup);
   join_listed_cgroups(ctx);
+  raise_hard_limits(ctx.plan);
 
   Launch launch{ctx, {}, {}};
   const bool clones = (header.flags & kHeaderNoClone) == 0;

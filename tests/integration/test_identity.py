@@ -21,6 +21,11 @@ def caps(seen):
     return {kind: int(seen["status"][f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
 
 
+def caps_of_root():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
+
+
 def env_of(seen):
     return dict(entry.split("=", 1) for entry in seen["env"])
 
@@ -195,6 +200,20 @@ def test_pr07_unset_limits_are_the_callers(runtime, bundle):
     seen = runtime.probe(bundle(process={"rlimits": DROP}),
                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (555, 5555)))
     assert seen["rlimits"]["NOFILE"][1] == 5555
+
+
+def test_pr07_limits_are_raised_for_a_user_namespace(runtime, bundle):
+    """Nobody may raise them in there, so it is done outside; where root may (a capability that some hosts withhold)."""
+    import resource
+    low = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))}
+    b = bundle("/bin/probe", "idle", process={"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 600, "hard": 700}]})
+    b.user_namespace()
+    result = runtime.create(b, **low)
+    if not caps_of_root() & mask("SYS_RESOURCE"):
+        result.fails("RLIMIT_NOFILE")
+        pytest.skip("the hard limit cannot be raised without CAP_SYS_RESOURCE")
+    runtime.start(b.id).ok()
+    assert runtime.exec_probe(b, **low)["rlimits"]["NOFILE"] == [600, 700]
 
 
 def test_pr07_infinity(runtime, bundle):
