@@ -11,6 +11,7 @@
 #include "engine/supervisor/copy_stream.h"
 #include "engine/supervisor/stop_signal.h"
 #include "io/timer.h"
+#include "sys/proc.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -354,6 +355,13 @@ io::Task<Result<>> Supervised::kill_now() {
   co_return ended;
 }
 
+/// Its process is known here, also when its record cannot be read any more.
+io::Task<Result<>> Supervised::signal_run(int signo) {
+  Result<> sent = co_await kill(host_.env, definition_.id, signo, false);
+  if (!sent && run_ && run_->pidfd) sent = sys::pidfd_signal(run_->pidfd, signo);
+  co_return sent;
+}
+
 io::Task<Result<>> Supervised::end_run(unsigned grace_seconds) {
   if (has_ended()) co_return Result<>();
   GANTRY_CO_TRY(co_await await_running());
@@ -365,7 +373,7 @@ io::Task<Result<>> Supervised::end_run(unsigned grace_seconds) {
     if (container->status == Status::kPaused) (void)co_await resume(host_.env, definition_.id);
   }
   // What has just ended by itself cannot be signalled, and need not be.
-  (void)co_await kill(host_.env, definition_.id, signo, false);
+  (void)co_await signal_run(signo);
   const io::Deadline patience = io::Deadline::in_ms(int64_t{grace_seconds} * 1000);
   const io::Wake wake = co_await idle_.wait(patience);
   if (wake == io::Wake::kReady) co_return Result<>();
@@ -378,7 +386,7 @@ io::Task<Result<>> Supervised::end_run_now() {
   if (has_ended()) co_return Result<>();
   GANTRY_CO_TRY(co_await await_running());
   if (has_ended()) co_return Result<>();
-  Result<> killed = co_await kill(host_.env, definition_.id, SIGKILL, false);
+  Result<> killed = co_await signal_run(SIGKILL);
   const io::Deadline limit = io::Deadline::in_ms(kDeathLimitMs);
   const io::Wake wake = co_await idle_.wait(limit);
   if (wake == io::Wake::kReady) co_return Result<>();

@@ -145,6 +145,7 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> save();
   io::Task<Result<>> await_running();
   io::Task<Result<>> end_run(unsigned grace_seconds);
+  io::Task<Result<>> signal_run(int signo);
   io::Task<Result<>> end_run_now();
   io::Task<Result<bool>> enter_run(std::unique_ptr<HeldRun> kept, bool fresh);
   io::Task<Result<>> leave_run(api::Exit exit);

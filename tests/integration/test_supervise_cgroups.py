@@ -30,8 +30,13 @@ def test_containers_without_a_path_of_their_own_get_the_given_parent(supervised,
     wanted = f"{PARENT}/{below.replace('ID', box.id)}"
     assert set(memberships(runtime.state(box)["pid"]).values()) - {"/"} == {wanted}
     assert set(memberships(runtime.state(own)["pid"]).values()) - {"/"} == {own.config["linux"]["cgroupsPath"]}
+    pid = runtime.state(box)["pid"]
     runtime.call("exec", box.id, "true").ok()
+    # Also when its record cannot be read any more.
+    with open(f"{runtime.root}/{box.id}/state.json", "w", encoding="ascii") as file:
+        file.write("{")
     supervised.rm("--force", box).ok()
+    assert not host.alive(pid)
     assert not [path for path in host.cgroup_dirs() if path.endswith(wanted)]
     supervised.rm("--force", own).ok()
 
