@@ -5,6 +5,7 @@ import stat
 import pytest
 
 from lib import host
+from lib.cgroups import needs_v1
 from lib.marks import OLD, differs_from
 
 
@@ -410,6 +411,7 @@ def test_mt12_idmap_only_for_binds(runtime, bundle):
 
 # --- cgroup mounts ---------------------------------------------------------------------------------------------------
 
+@needs_v1
 def test_mt15_cgroup_v1_hierarchies(runtime, bundle):
     b = bundle()
     seen = runtime.probe(b)
@@ -422,6 +424,7 @@ def test_mt15_cgroup_v1_hierarchies(runtime, bundle):
         assert entry["root"] == b.linux["cgroupsPath"], controller
 
 
+@needs_v1
 def test_mt15_writable_cgroup_mount_with_namespace(runtime, bundle):
     b = bundle("sh", "-c", "mkdir /sys/fs/cgroup/pids/sub && ls -d /sys/fs/cgroup/pids/sub").namespace("cgroup")
     mount = next(m for m in b.config["mounts"] if m["destination"] == "/sys/fs/cgroup")

@@ -7,6 +7,7 @@ import pytest
 
 from lib import host
 from lib.bundle import DROP
+from lib.cgroups import needs_v1
 from lib.marks import OLD, differs_from
 
 PROC_NAMES = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "user": "user",
@@ -240,6 +241,7 @@ def test_lx06_offsets_in_a_user_namespace(runtime, bundle):
     assert any(line.split()[:2] == ["boottime", "1000"] for line in host.read(f"/proc/{pid}/timens_offsets").splitlines())
 
 
+@needs_v1
 def test_cgroup_namespace_is_rooted_at_the_containers_cgroup(runtime, bundle):
     b = bundle().namespace("cgroup")
     seen = runtime.probe(b)
@@ -248,12 +250,14 @@ def test_cgroup_namespace_is_rooted_at_the_containers_cgroup(runtime, bundle):
         assert lines[controller] == "/", lines
 
 
+@needs_v1
 def test_cgroup_namespace_mounts_show_the_own_directory(runtime, bundle):
     b = bundle("sh", "-c", "cat /sys/fs/cgroup/pids/cgroup.procs").namespace("cgroup")
     result = runtime.run(b).ok()
     assert "1" in result.out.split()
 
 
+@needs_v1
 def test_exec_joins_the_cgroup_namespace(runtime, bundle):
     b = bundle().namespace("cgroup")
     pid = runtime.idle(b)
