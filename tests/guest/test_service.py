@@ -28,6 +28,16 @@ def cgroup(pid):
     return read(f"/proc/{pid}/cgroup").strip().removeprefix("0::")
 
 
+def test_the_units_are_sound_and_can_be_enabled():
+    units = [f"/usr/local/lib/systemd/system/gantry{name}" for name in (".service", ".socket", "-containers.service")]
+    done = call("systemd-analyze", "verify", *units)
+    assert [line for line in done.stderr.splitlines() if "gantry" in line] == []
+    call("systemctl", "enable", "gantry.service")
+    assert call("systemctl", "is-enabled", "gantry.service", "gantry.socket").stdout.split() == ["enabled", "enabled"]
+    assert "cycle" not in call("systemd-analyze", "verify", "default.target", check=False).stderr
+    call("systemctl", "disable", "gantry.service")
+
+
 def test_the_first_call_starts_the_service(service, bundle):
     call("systemctl", "stop", "gantry.service")
     assert call("systemctl", "is-active", "gantry.service", "gantry.socket", check=False).stdout.split() == ["inactive", "active"]
@@ -114,30 +124,46 @@ def test_kill_9_of_the_keeper(service, bundle, both):
     eventually(lambda: service.log("next") == "new\n", "its output")
 
 
-def test_a_hung_supervisor_is_noticed(service, bundle):
-    interval = 24
+@pytest.fixture
+def interval(service):
+    """Seconds of a shorter watchdog."""
+    seconds = 24
     os.makedirs("/run/systemd/system/gantry.service.d", exist_ok=True)
     with open("/run/systemd/system/gantry.service.d/watchdog.conf", "w", encoding="ascii") as file:
-        file.write(f"[Service]\nWatchdogSec={interval}s\n")
+        file.write(f"[Service]\nWatchdogSec={seconds}s\n")
     call("systemctl", "daemon-reload")
-    try:
-        call("systemctl", "restart", "gantry.service")
-        pid = service.up("web", bundle("web", COUNT))
-        keeper, former = service.keeper, service.supervisor()
-        time.sleep(interval * 1.5)  # nothing happens
-        assert service.keeper == keeper and service.supervisor() == former
-        os.kill(former, signal.SIGSTOP)
-        start = time.monotonic()
-        service.settled(former)
-        assert time.monotonic() - start < 2 * interval
-        time.sleep(interval * 1.5)
-        assert service.keeper == keeper and service.show("NRestarts", "Result") == {"NRestarts": "0", "Result": "success"}
-        assert service.pid("web") == pid
-        goes_on(service, "web")
-        assert "the keeper killed it" in service.journal()
-    finally:
-        os.unlink("/run/systemd/system/gantry.service.d/watchdog.conf")
-        call("systemctl", "daemon-reload")
+    call("systemctl", "restart", "gantry.service")
+    yield seconds
+    os.unlink("/run/systemd/system/gantry.service.d/watchdog.conf")
+    call("systemctl", "daemon-reload")
+    call("systemctl", "restart", "gantry.service")
+
+
+def test_a_hung_supervisor_is_replaced_by_the_keeper(service, bundle, interval):
+    pid = service.up("web", bundle("web", COUNT))
+    keeper, former = service.keeper, service.supervisor()
+    time.sleep(interval * 1.5)  # nothing happens
+    assert service.keeper == keeper and service.supervisor() == former
+    os.kill(former, signal.SIGSTOP)
+    start = time.monotonic()
+    service.settled(former)
+    assert time.monotonic() - start < 2 * interval
+    time.sleep(interval * 1.5)
+    assert service.keeper == keeper and service.show("NRestarts", "Result") == {"NRestarts": "0", "Result": "success"}
+    assert service.pid("web") == pid
+    goes_on(service, "web")
+    assert "the keeper killed it" in service.journal()
+
+
+def test_a_hung_keeper_is_replaced_by_systemd(service, bundle, interval):
+    pid = service.up("web", bundle("web", COUNT))
+    keeper, former = service.keeper, service.supervisor()
+    os.kill(keeper, signal.SIGSTOP)
+    start = time.monotonic()
+    service.settled(0, former)
+    assert time.monotonic() - start < 3 * interval
+    assert service.keeper not in (0, keeper) and service.pid("web") == pid
+    goes_on(service, "web")
 
 
 def test_the_containers_unit_ends_them_all(service, bundle):
