@@ -25,6 +25,9 @@ enum class HeldKind : uint32_t {
 /// The status with which a supervisor ends for another one: the keeper starts it, as it does after a crash.
 inline constexpr int kExitForSuccessor = 75;
 
+/// Why nothing can be started at the moment.
+inline constexpr char kNoKeeper[] = "the keeper is gone, nothing can be started: start another with: gantry supervise";
+
 /// The slots of a supervisor's own things are known to the keeper (sys/init/keeper.h); containers have those behind.
 using init::kFirstRunSlot;
 using init::kListenerSlot;

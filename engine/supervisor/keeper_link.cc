@@ -22,6 +22,8 @@ using init::KeeperTag;
 using init::make_keeper_frame;
 
 constexpr int64_t kAnswerMs = 10'000;
+/// Between a message that could not be sent and the end of what the keeper has said.
+constexpr int64_t kGoneMs = 1'000;
 /// The kernel has no memory for a message now.
 constexpr std::chrono::milliseconds kShortagePause(10);
 /// Between the end of a process and the keeper's word about it.
@@ -143,6 +145,12 @@ io::Task<Result<>> KeeperLink::send(KeeperFrame frame, std::vector<int> fds) {
   for (;;) {
     Result<> sent = co_await io::send_msg(loop_, socket_.get(), bytes, passed, deadline);
     if (sent) co_return sent;
+    if (sent.error().sys_errno == EPIPE || sent.error().sys_errno == ECONNRESET) {
+      // What it has said before is still being listened to.
+      const io::Deadline soon = io::Deadline::in_ms(kGoneMs);
+      (void)co_await gone_.wait(soon);
+      co_return forward(std::move(sent), "the keeper is gone");
+    }
     if (!passes(sent.error()) || deadline.expired()) co_return forward(std::move(sent), "keeper");
     const io::Wake wake = co_await io::sleep_for(loop_, kShortagePause);
     if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "keeper");

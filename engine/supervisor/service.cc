@@ -100,8 +100,7 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   if (const std::string refusal = check_id(call.id); !refusal.empty()) co_return fail(refusal);
   GANTRY_CO_TRY(check_paths(call));
   if (parts_->host.closing) co_return fail("the supervisor is about to end");
-  if (parts_->keeper.gone().is_set())
-    co_return fail("the keeper is gone, nothing can be started: start another with: gantry supervise");
+  if (parts_->keeper.gone().is_set()) co_return fail(kNoKeeper);
   if (containers_.contains(call.id)) co_return std::unexpected(Error{"container with given ID already exists", EEXIST});
   GANTRY_CO_LET(const std::string config, take_config(fds));
   fds.clear();

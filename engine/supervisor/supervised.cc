@@ -90,6 +90,8 @@ void Supervised::tell_end() {
   Result<> begun;
   if (kept) {
     begun = co_await resume_run(std::move(*kept));
+  } else if (fresh && host_.keeper.gone().is_set()) {
+    begun = fail(kNoKeeper);  // somebody waits for it
   } else {
     GANTRY_CO_TRY(co_await back_off());
     if (!definition_.ended()) begun = co_await begin_run();

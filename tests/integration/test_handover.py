@@ -248,6 +248,43 @@ def test_keeper_killed_in_the_middle_of_starts(supervised, bundle):
         assert not it.definition(box)["quarantined"]
 
 
+@pytest.mark.parametrize("before", range(0, 64, 7))
+def test_an_up_that_comes_together_with_the_end_of_the_keeper_is_refused(supervised, bundle, work, before):
+    """It must not wait for a keeper that may never come, as a restart does. What the keeper has said `before` is taken
+    first, so that the end comes while the calls are at different points."""
+    it = supervised.begin()
+    os.mkdir(f"{work}/gate")
+    os.mkfifo(f"{work}/gate/fifo")
+    strangers = bundle().sh("i=0; while [ $i -lt 63 ]; do (read x < /gate/fifo) & i=$((i+1)); done")
+    strangers.without_namespace("pid").mount("/gate", f"{work}/gate", "bind", ["bind"])
+    it.up(strangers).ok()
+    it.wait(strangers).ok("0\n")
+    host.eventually(lambda: len(host.children(it.keeper)) == 64, what="strangers that the keeper reaps")
+    boxes = [bundle("true") for _ in range(8)]
+    with contextlib.ExitStack() as files:
+        apis = [files.enter_context(it.api()) for _ in boxes]
+        assert all(api.call("Status")["parameters"] for api in apis)
+        orphan = it.supervisor()
+        os.kill(orphan, signal.SIGSTOP)  # so that it sees all at once: first the calls, then the end
+        try:
+            for box, api in zip(boxes, apis):
+                box.write()
+                it.runtime.track(box.id)
+                config = files.enter_context(open(f"{box.path}/config.json", "rb"))
+                api.send("Up", [config.fileno()], id=box.id, bundle=box.path, rootfs=box.rootfs, restart="no", log="",
+                         netns="")
+            with open(f"{work}/gate/fifo", "r+b", buffering=0) as gate:
+                gate.write(b"\n" * before)
+                host.eventually(lambda: len(host.children(it.keeper)) == 64 - before, what="their ends")
+            kill_keeper(it)
+        finally:
+            os.kill(orphan, signal.SIGCONT)
+        for api in apis:
+            answer = api.receive()
+            assert "the keeper is gone" in answer["parameters"].get("message", ""), answer
+    assert [entry["id"] for entry in it.listing()] == os.listdir(it.state_dir) == [strangers.id]
+
+
 def start_two(it):
     with open(it.errors, "ab") as errors:
         return [subprocess.Popen([it.runtime.program, "--root", it.runtime.root, "supervise", "--state-dir",
