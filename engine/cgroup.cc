@@ -2,6 +2,7 @@
 // cgroup_tasks.cc.
 #include "engine/cgroup.h"
 
+#include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -10,6 +11,7 @@
 
 #include "engine/cgroup_setup.h"
 #include "sys/cgroup_fs.h"
+#include "sys/file.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -270,6 +272,7 @@ std::vector<std::string> Cgroup::task_files() const {
 Result<sys::Fd> Cgroup::unified_dir(const std::vector<SubCgroup>& subs) const {
   const Dir* const tree = unified();
   if (tree == nullptr) return sys::Fd();
+  if (subs.empty()) return sys::open_file(tree->path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
   return open_sub(*tree, subs, nullptr, O_PATH | O_DIRECTORY);
 }
 

@@ -2,6 +2,11 @@
 
 #define SIMDJSON_EXCEPTIONS 0
 #include <simdjson.h>
+#if defined(__x86_64__) && __has_include(<sys/platform/x86.h>)
+#define _Bool bool  // NOLINT: the header is written for C
+#include <sys/platform/x86.h>
+#undef _Bool
+#endif
 
 #include <algorithm>
 #include <bit>
@@ -240,18 +245,26 @@ Value Document::root() const {
 
 namespace {
 
-constexpr size_t kSmallBytes = size_t{64} << 10;
-
-/// Chooses simdjson's code for a document of this size. Finding out what the processor can do takes several CPUID
-/// instructions, each an exit of 6 us in a virtual machine: more than the vector code gains on a small document.
-void choose_implementation(size_t bytes) {
-  static const simdjson::implementation* const plain = simdjson::get_available_implementations()["fallback"];
-  if (plain == nullptr) return;
-  if (bytes <= kSmallBytes) {
-    simdjson::get_active_implementation() = plain;
-    return;
+/// simdjson's code for this processor. It would execute several CPUID instructions to find it, each an exit of 6 us in
+/// a virtual machine; libc has done so already.
+const simdjson::implementation* best_implementation() {
+  const auto& all = simdjson::get_available_implementations();
+  const simdjson::implementation* found = nullptr;
+#if defined(__x86_64__) && __has_include(<sys/platform/x86.h>)
+  const bool carryless = CPU_FEATURE_ACTIVE(PCLMULQDQ);
+  if (carryless && CPU_FEATURE_ACTIVE(AVX2) && CPU_FEATURE_ACTIVE(BMI1) && CPU_FEATURE_ACTIVE(BMI2)) {
+    found = all["haswell"];
+  } else if (carryless && CPU_FEATURE_ACTIVE(SSE4_2)) {
+    found = all["westmere"];
+  } else {
+    found = all["fallback"];
   }
-  static const simdjson::implementation* const best = simdjson::get_available_implementations().detect_best_supported();
+#endif
+  return found != nullptr ? found : all.detect_best_supported();
+}
+
+void choose_implementation() {
+  static const simdjson::implementation* const best = best_implementation();
   simdjson::get_active_implementation() = best;
 }
 
@@ -262,7 +275,7 @@ Result<Document> Document::parse(std::string_view bytes, std::string_view name) 
     return gantry::fail(cat(name, ": ", bytes.size(), " bytes; at most ", kMaxBytes, " (4 MiB) are accepted"));
   }
   if (trim(bytes).empty()) return gantry::fail(cat(name, ": EOF: the document is empty"));
-  choose_implementation(bytes.size());
+  choose_implementation();
   auto impl = std::make_unique<Impl>(name);
   simdjson::error_code err = impl->parser.allocate(bytes.size(), kMaxDepth);
   if (err == simdjson::SUCCESS) err = impl->parser.parse(bytes.data(), bytes.size()).get(impl->root);
