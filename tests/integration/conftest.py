@@ -39,8 +39,9 @@ def pytest_configure(config):
     if not os.access(PROGRAM, os.X_OK):
         pytest.exit(f"{PROGRAM} is missing: build it, or name a runtime in GANTRY_RUNTIME", 2)
     config.gantry_peer = peer_name()
-    # A run in the background of a shell has SIGINT ignored, and what it starts would inherit that.
+    # A run in the background of a shell has these ignored, and what it starts would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -83,6 +83,8 @@ def test_a_cve_2019_5736_overwrite_by_a_watcher(runtime, bundle):
 def watched(runtime, bundle, *capabilities):
     """What a hostile pid 1 reached of the processes that exec brings into its pid namespace."""
     b = bundle("/bin/probe", "watch", "1500").add_capabilities(*capabilities)
+    # Without it the home directory is looked up in the container's /etc/passwd, which is no secret to a watcher.
+    b.process["env"].append("HOME=/")
     runtime.up(b)
     host.eventually(lambda: "ready" in b.out())
     for _ in range(8):
