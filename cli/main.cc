@@ -3,6 +3,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   if (!repair_standard_fds()) return 1;
+  // Ignored by the caller, it would let the kernel reap what we wait for.
+  std::signal(SIGCHLD, SIG_DFL);
   const unsigned inherited_fds = gantry::count_inherited_fds();
   const std::vector<std::string_view> words(argv, argv + argc);
   return gantry::cli::dispatch(words, inherited_fds);

@@ -30,11 +30,13 @@ io::Task<Result<SyncEvent>> Dialogue::next(io::Loop& loop, io::Deadline deadline
     Result<size_t> received = co_await io::recv_msg(loop, ours_.get(), buffer, fds, deadline);
     // A child that died with a frame of ours unread resets the socket; the kernel says so once, before what it had
     // sent.
-    if (!received && received.error().sys_errno == ECONNRESET)
-      received = co_await io::recv_msg(loop, ours_.get(), buffer, fds, deadline);
+    const bool reset = !received && received.error().sys_errno == ECONNRESET;
+    if (reset) received = co_await io::recv_msg(loop, ours_.get(), buffer, fds, deadline);
     if (!received) co_return forward(std::move(received));
     const size_t got = *received;
-    if (got == 0 && state_ == SyncState::kCommitted) {
+    unread_ = unread_ || reset;
+    // With a Commit that nobody has read, nobody has gone on.
+    if (got == 0 && state_ == SyncState::kCommitted && !unread_) {
       SyncEvent end;
       end.finished = true;
       co_return end;
@@ -45,6 +47,23 @@ io::Task<Result<SyncEvent>> Dialogue::next(io::Loop& loop, io::Deadline deadline
     if (event.action == SyncAction::kWarn) continue;
     event.fds = std::move(fds);
     co_return event;
+  }
+}
+
+io::Task<std::optional<sys::Child>> Dialogue::unheard_birth(io::Loop& loop) {
+  const io::Deadline now = io::Deadline::in_ms(0);
+  for (bool reset = false;;) {
+    init::Frame frame{};
+    std::vector<sys::Fd> fds;
+    const std::span<std::byte> buffer = std::as_writable_bytes(std::span(&frame, 1));
+    Result<size_t> received = co_await io::recv_msg(loop, ours_.get(), buffer, fds, now);
+    if (!received && received.error().sys_errno == ECONNRESET && !reset) {
+      reset = true;
+      continue;
+    }
+    if (!received || *received == 0) co_return std::nullopt;
+    const bool born = init::check_frame(&frame, *received) == nullptr && frame.tag == init::Tag::kBorn;
+    if (born && fds.size() == 1) co_return sys::Child{static_cast<pid_t>(frame.arg), std::move(fds.front())};
   }
 }
 

@@ -1,6 +1,7 @@
 // The engine's end of the sync dialogue with one launcher and its init.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "io/loop.h"
 #include "io/task.h"
 #include "sys/fd.h"
+#include "sys/launch.h"
 #include "sys/result.h"
 
 namespace gantry {
@@ -43,6 +45,10 @@ class Dialogue {
   /// EOF before Commit are errors with the step's label in front; EOF has ECONNRESET.
   io::Task<Result<SyncEvent>> next(io::Loop& loop, io::Deadline deadline);
 
+  /// For a dialogue that has failed: the process that the launcher has announced and nobody has heard of, if there is
+  /// one. Does not wait.
+  io::Task<std::optional<sys::Child>> unheard_birth(io::Loop& loop);
+
   /// Sends a frame without a step. `fds` are borrowed until the task is done.
   io::Task<Result<>> send(io::Loop& loop, init::Tag tag, uint64_t arg = 0, std::vector<int> fds = {});
 
@@ -55,6 +61,7 @@ class Dialogue {
   std::string plan_;
   sys::Fd ours_, child_;
   SyncState state_ = SyncState::kSpawned;
+  bool unread_ = false;  ///< the child died with a frame of ours unread
 };
 
 }  // namespace gantry

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -32,12 +33,13 @@ class Execution final : public LaunchHandler {
 
   io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
   /// Nothing has to be done between Ready and Commit then, and nobody has to wait for us.
-  bool commits_at_birth() const override { return !terminal_ && !seccomp_.listener; }
+  bool commits_at_birth() const override { return !terminal_ && !seccomp_.listener && !may_be_traced(); }
   io::Task<Result<>> ready(const sys::Child& process) override;
   io::Task<Result<>> committed(const sys::Child& process, int listener) override;
 
  private:
   Result<> load();
+  bool may_be_traced() const;
   io::Task<Result<>> dial_sockets();
   Result<LaunchRequest> plan();
   io::Task<Result<sys::Child>> start(std::optional<io::Signals>& forwarded);
@@ -55,7 +57,7 @@ class Execution final : public LaunchHandler {
   std::optional<Cgroup> cgroup_;
   std::vector<SubCgroup> subs_;
   bool joins_itself_ = false;  ///< the launcher opens the v1 cgroups and was cloned into the cgroup2 one
-  bool refused_ = false;       ///< ... but that did not work
+  bool begun_ = false;         ///< there was a launcher
   SlotTable slots_;
   CompiledSeccomp seccomp_;
   std::optional<ForegroundTerminal> terminal_;
@@ -86,6 +88,17 @@ Result<> Execution::load() {
   GANTRY_LET(subs_, parse_sub_cgroups(cgroup_->mode(), options_.cgroups));
   joins_itself_ = subs_.empty() && !container_->record.cgroup_reused;
   return {};
+}
+
+/// The launcher belongs to the host's pid namespace and shares its memory, for a moment, with the new process: not
+/// where somebody may look into that.
+bool Execution::may_be_traced() const {
+  if (spec_.ns(NamespaceType::kUser).wanted) return false;
+  const auto traces = [](const std::optional<Capabilities>& sets) {
+    constexpr uint64_t kTrace = uint64_t{1} << CAP_SYS_PTRACE;
+    return !sets || ((sets->bounding | sets->effective | sets->permitted) & kTrace) != 0;
+  };
+  return traces(process_.capabilities) || !spec_.process || traces(spec_.process->capabilities);
 }
 
 io::Task<Result<>> Execution::dial_sockets() {
@@ -149,6 +162,8 @@ Result<LaunchRequest> Execution::plan() {
   GANTRY_LET(request.plan, build_exec_plan(spec_, process_, context));
   request.slots = slots_.fds();
   if (!container_->record.cgroup_reused) request.cgroup = cgroup_dir_.get();
+  // Nothing would hold back a launcher that is somewhere else.
+  request.cgroup_required = joins_itself_;
   return request;
 }
 
@@ -170,11 +185,10 @@ io::Task<Result<>> Execution::send_cgroups(Dialogue& dialogue, bool with_unified
 }
 
 io::Task<Result<>> Execution::spawned(Dialogue& dialogue, bool in_cgroup) {
-  if (joins_itself_) {
-    refused_ = cgroup_dir_ && !in_cgroup;
-    if (refused_) co_return fail_errno(EBUSY, "error adding process to cgroups: clone3");
-    co_return Result<>();
-  }
+  const bool elsewhere = joins_itself_ && cgroup_dir_ && !container_->record.cgroup_reused && !in_cgroup;
+  if (elsewhere) co_return fail_errno(EBUSY, "error adding process to cgroups: clone3");
+  begun_ = true;
+  if (joins_itself_) co_return Result<>();
   Result<> sent = co_await send_cgroups(dialogue, !in_cgroup);
   co_return sent;
 }
@@ -217,9 +231,10 @@ io::Task<Result<int>> Execution::run() {
   std::optional<io::Signals> forwarded;
   if (!options_.detach) forwarded.emplace(catch_forwarded_signals(env_.loop));
   Result<sys::Child> launched = co_await start(forwarded);
-  if (refused_) {
-    // The cgroup2 directory passes controllers on and takes no process: the launcher joins by what we open for it.
-    joins_itself_ = refused_ = false;
+  if (!launched && !begun_ && joins_itself_ && launched.error().sys_errno != EINTR) {
+    // The cgroup2 directory takes no process, perhaps because it passes controllers on; or clone3 is hidden from us.
+    // Then the launcher joins by what we open for it.
+    joins_itself_ = false;
     launched = co_await start(forwarded);
   }
   if (!launched) co_return forward(std::move(launched), cat("unable to start container process", reason(launched)));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <optional>
 
 #include "io/scope.h"
 #include "io/watch.h"
@@ -18,6 +19,8 @@ namespace {
 
 // A mount source on a slow network may take its time; a peer that is dead is seen at once through EOF.
 constexpr int64_t kSetupLimitMs = 300'000;
+// How soon it is seen that nothing will be born.
+constexpr int64_t kBirthStepMs = 500;
 // A launcher has nothing to do any more but exit.
 constexpr int64_t kReapLimitMs = 10'000;
 // What SIGKILL does not end by then is kept by the kernel, in a mount source that does not answer.
@@ -105,6 +108,20 @@ io::Task<> end_with_init(Launching& now) {
   if (wake == io::Wake::kReady) now.dialogue.end_input();
 }
 
+/// The next message. An init that has Commit to come keeps the socket open while it waits for it: a launcher that died
+/// without a Born has to be looked for, from time to time.
+io::Task<Result<SyncEvent>> next_event(Launching& now, io::Deadline deadline) {
+  while (now.handler.commits_at_birth() && !now.process.pidfd) {
+    const io::Deadline step = io::Deadline::in_ms(kBirthStepMs);
+    Result<SyncEvent> event = co_await now.dialogue.next(now.env.loop, step);
+    if (event || event.error().sys_errno != ETIMEDOUT || deadline.expired()) co_return event;
+    pollfd launcher{now.launcher.pidfd.get(), POLLIN, 0};
+    if (::poll(&launcher, 1, 0) == 1) now.dialogue.end_input();
+  }
+  Result<SyncEvent> event = co_await now.dialogue.next(now.env.loop, deadline);
+  co_return event;
+}
+
 io::Task<Result<>> converse(Launching& now) {
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope watch(now.env.loop, inherited);
@@ -119,7 +136,9 @@ io::Task<Result<>> converse(Launching& now) {
   }
   const io::Deadline deadline = io::Deadline::in_ms(kSetupLimitMs);
   for (;;) {
-    GANTRY_CO_LET(SyncEvent event, co_await now.dialogue.next(now.env.loop, deadline));
+    Result<SyncEvent> said = co_await next_event(now, deadline);
+    if (!said) co_return forward(std::move(said));
+    SyncEvent event = std::move(*said);
     if (event.finished) co_return Result<>();
     const bool born = event.action == SyncAction::kTakeInit;
     GANTRY_CO_TRY(co_await handle(now, std::move(event)));
@@ -141,8 +160,23 @@ io::Task<Result<>> reap_launcher(Launching& now, int64_t limit_ms) {
   co_return Result<>();
 }
 
+/// Without an init the launcher may hang in something uninterruptible; with one it leaves by itself.
+io::Task<> end_launcher(Launching& now) {
+  if (!now.launcher.pidfd) co_return;  // it could not be executed
+  (void)sys::pidfd_signal(now.launcher.pidfd, SIGKILL);
+  Result<> reaped = co_await reap_launcher(now, kKillLimitMs);
+  if (!reaped) log_warning(reaped.error().text);
+}
+
 io::Task<Error> abandon(Launching& now, Error why) {
   const bool silent = why.sys_errno == ECONNRESET;
+  const bool unborn = !now.process.pidfd;
+  if (unborn) {
+    // Nothing is born any more once the launcher is dead; what was born before is in the socket.
+    co_await end_launcher(now);
+    std::optional<sys::Child> unheard = co_await now.dialogue.unheard_birth(now.env.loop);
+    if (unheard) now.process = std::move(*unheard);
+  }
   now.dialogue.hang_up();
   if (now.process.pidfd) {
     (void)sys::pidfd_signal(now.process.pidfd, SIGKILL);
@@ -150,11 +184,7 @@ io::Task<Error> abandon(Launching& now, Error why) {
     Result<ExitStatus> status = co_await now.env.exits.wait(now.process.pid, now.process.pidfd.get(), deadline);
     if (silent && status) why.text.append(": ").append(obituary(*status));
   }
-  if (!now.launcher.pidfd) co_return why;  // it could not be executed
-  // Without an init the launcher may hang in something uninterruptible; with one it leaves by itself.
-  (void)sys::pidfd_signal(now.launcher.pidfd, SIGKILL);
-  Result<> reaped = co_await reap_launcher(now, kKillLimitMs);
-  if (!reaped) log_warning(reaped.error().text);
+  if (!unborn) co_await end_launcher(now);
   co_return why;
 }
 
@@ -188,6 +218,7 @@ io::Task<Result<sys::Child>> launch(Env& env, LaunchRequest request, LaunchHandl
   fds.plan = plan.get();
   fds.slots = std::move(request.slots);
   fds.cgroup = request.cgroup;
+  fds.cgroup_required = request.cgroup_required;
   GANTRY_CO_LET(sys::Child launcher, co_await env.spawner.spawn(fds));
   Launching now{env, handler, fds, std::move(dialogue), std::move(launcher), sys::Child(), -1};
   Result<> talked = co_await converse(now);

@@ -35,6 +35,7 @@ struct LaunchRequest {
   std::array<int, 3> stdio{0, 1, 2};  ///< borrowed
   std::vector<int> slots;             ///< borrowed; slot N of the Plan
   int cgroup = -1;                    ///< borrowed; cgroup2 directory in which the launcher is born
+  bool cgroup_required = false;       ///< see sys::SpawnFds
 };
 
 /// Runs the whole dialogue. On success the process waits for start (create) or runs (exec). On failure it is killed and

@@ -260,7 +260,7 @@ Result<Child> begin_launcher(const SpawnFds& fds) {
   GANTRY_LET(const Fd* executable, init_image());
   Result<Child> child = clone_once(wanted, executable->get(), fds.cgroup);
   // A cgroup that refuses processes, or is gone, is the caller's business, not ours.
-  if (!child && fds.cgroup >= 0) child = clone_once(std::move(wanted), executable->get(), -1);
+  if (!child && fds.cgroup >= 0 && !fds.cgroup_required) child = clone_once(std::move(wanted), executable->get(), -1);
   return child;
 }
 

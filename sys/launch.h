@@ -32,6 +32,7 @@ struct SpawnFds {
   int plan = -1;
   std::vector<int> slots;
   int cgroup = -1;  ///< cgroup2 directory to be born in (CLONE_INTO_CGROUP), not passed on; -1 = the caller's
+  bool cgroup_required = false;  ///< an error where that is refused; without it the child is born in the caller's
 };
 
 /// Memory of ours that a new process uses until it has executed gantry-init. The end of it waits for that for a

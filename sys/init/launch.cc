@@ -354,10 +354,14 @@ void run_launcher(Context& ctx) {
   if (launch.target >= 0) join_target(launch);
   if (!clones) run_steps(ctx);
 
-  // An unprivileged engine can write the maps only of a dumpable process; kMaps ends that.
-  if ((header.flags & kHeaderKeepDumpable) != 0) prctl(kPrSetDumpable, 1);
+  // An unprivileged engine can write the maps only of a dumpable process; kMaps ends that. Another user namespace may
+  // have made us dumpable again.
+  prctl(kPrSetDumpable, (header.flags & kHeaderKeepDumpable) != 0 ? 1 : 0);
   int pidfd = -1;
-  if (launch.commits_ahead()) leave(launch, clone_sharing(launch, &pidfd), pidfd);
+  if (launch.commits_ahead()) {
+    const long sharer = clone_sharing(launch, &pidfd);
+    leave(launch, sharer, pidfd);
+  }
   const long pid = clone_init(launch, &pidfd);
   if (pid == 0) start_init(launch);
   stay(launch, pid, pidfd);

@@ -1,0 +1,92 @@
+"""An exec whose launcher or process dies on the way: nothing is taken for a success, nobody waits for the dead."""
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+
+from lib import host
+from lib.marks import differs_from
+
+pytestmark = [differs_from("runc", "other processes"), pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")]
+
+
+def dying(runtime, work, call, when, *words):
+    """exec of which the first process that enters a call for the given time dies there."""
+    argv = ["strace", "-f", "-qq", "-o", f"{work}/trace", "-e", f"trace={call}", "-e",
+            f"inject={call}:signal=KILL:when={when}", runtime.program, "--root", runtime.root, "exec", *words]
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_killed_before_its_program_is_no_success(runtime, bundle, work, detach):
+    """Committed at birth or not: a process that never executed anything has not been started."""
+    b = bundle()
+    runtime.idle(b)
+    flags = ["--detach", "--pid-file", f"{work}/pid"] if detach else []
+    ended = dying(runtime, work, "setresuid", 1, *flags, b.id, "sleep", "1000")
+    assert ended.returncode == 255, ended
+    assert "init was killed by signal 9" in ended.stderr, ended
+    assert not os.path.exists(f"{work}/pid")
+
+
+def test_a_launcher_that_dies_before_it_says_born(runtime, bundle, work):
+    """Its init waits for a Commit that nobody can send: it is not waited for, and it does not stay."""
+    b = bundle()
+    pid = runtime.idle(b)
+    begun = time.monotonic()
+    # The engine sends nothing before Born: the first to send is the launcher.
+    ended = dying(runtime, work, "sendmsg", 1, "--detach", b.id, "sleep", "1000")
+    assert ended.returncode == 255, ended
+    assert "init went away" in ended.stderr, ended
+    assert time.monotonic() - begun < 10
+    host.eventually(lambda: set(host.cgroup_procs(host.cgroup_dirs(b.id)[0])) == {pid}, what="the init of the exec gone")
+
+
+def test_a_caller_that_ignores_its_children(runtime, bundle):
+    b = bundle()
+    runtime.idle(b)
+    ignoring = ["env", "--ignore-signal=CHLD", runtime.program, "--root", runtime.root]
+    ended = subprocess.run([*ignoring, "exec", b.id, "sh", "-c", "exit 3"], stdin=subprocess.DEVNULL, check=False, timeout=20)
+    assert ended.returncode == 3
+    other = bundle("sh", "-c", "exit 4")
+    other.write()
+    runtime.track(other.id)
+    ended = subprocess.run([*ignoring, "run", "--bundle", other.path, other.id], stdin=subprocess.DEVNULL, check=False, timeout=20)
+    assert ended.returncode == 4
+
+
+def test_a_cgroup_that_takes_nobody_sees_one_process_only(runtime, bundle, work):
+    """A cgroup2 directory that passes controllers on: the launcher joins otherwise, and there is no second one."""
+    b = bundle()
+    pid = runtime.idle(b)
+    unified = [path for path in host.cgroup_dirs(b.id) if os.path.exists(f"{path}/cgroup.subtree_control")]
+    if not unified:
+        pytest.skip("no cgroup2 here")
+    os.mkdir(f"{unified[0]}/moved")
+    with open(f"{unified[0]}/moved/cgroup.procs", "w", encoding="ascii") as file:
+        file.write(str(pid))
+    try:
+        with open(f"{unified[0]}/cgroup.subtree_control", "w", encoding="ascii") as file:
+            file.write("+hugetlb")
+    except OSError:
+        pytest.skip("no controller to delegate")
+    for number in range(12):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(f"{work}/pidfd{number}")
+            listener.listen()
+            runtime.call("exec", "--pidfd-socket", f"{work}/pidfd{number}", b.id, "true").ok()
+            listener.settimeout(5)
+            with listener.accept()[0] as receiver:
+                receiver.settimeout(5)
+                told = 0
+                while True:
+                    _, fds, _, _ = socket.recv_fds(receiver, 4096, 4)
+                    if not fds:
+                        break
+                    told += len(fds)
+                    for fd in fds:
+                        os.close(fd)
+            assert told == 1
