@@ -58,7 +58,7 @@ void find_home(Context& ctx, uint32_t uid, TextBuilder& out) {
   out.add("HOME=");
   HomeFinder finder(uid);
   const long file = open_in_root(ctx, "/etc/passwd", kORdonly | kONonblock | kONoctty);
-  Stat object;
+  Stat object = {};
   if (file >= 0 && stat_fd(static_cast<int>(file), &object) >= 0 && (object.st_mode & kSIfmt) == kSIfreg) {
     char piece[4096];
     size_t total = 0;
