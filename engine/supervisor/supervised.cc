@@ -50,8 +50,9 @@ io::Task<> Supervised::live(std::unique_ptr<HeldRun> kept, bool fresh) {
   if (definition_.ended()) tell_end();  // what is left to do is only about its output
   while (again) {
     Result<bool> running = co_await enter_run(std::move(kept), fresh);
+    const bool runs = running && *running;
     Result<> ran = running ? Result<>() : forward(std::move(running));
-    if (running && *running) {
+    if (runs) {
       Result<api::Exit> exit = co_await await_exit();
       if (!exit) co_return;
       ran = co_await leave_run(*std::move(exit));

@@ -29,7 +29,7 @@ long join_keyring(const Context& ctx, const char* name) {
   const long ring = call(__NR_keyctl, kKeyctlJoinSession, name);
   // An exec finds the ring of the container's init as it was made.
   if (ring < 0 || ctx.plan.header->kind == Kind::kExec) return ring;
-  char description[256];
+  char description[256] = {};
   const long size = call(__NR_keyctl, kKeyctlDescribe, ring, description, sizeof description);
   if (size < 0) return size;
   description[sizeof description - 1] = '\0';
