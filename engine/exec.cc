@@ -185,8 +185,6 @@ io::Task<Result<>> Execution::send_cgroups(Dialogue& dialogue, bool with_unified
 }
 
 io::Task<Result<>> Execution::spawned(Dialogue& dialogue, bool in_cgroup) {
-  const bool elsewhere = joins_itself_ && cgroup_dir_ && !container_->record.cgroup_reused && !in_cgroup;
-  if (elsewhere) co_return fail_errno(EBUSY, "error adding process to cgroups: clone3");
   begun_ = true;
   if (joins_itself_) co_return Result<>();
   Result<> sent = co_await send_cgroups(dialogue, !in_cgroup);

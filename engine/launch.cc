@@ -125,6 +125,9 @@ io::Task<Result<SyncEvent>> next_event(Launching& now, io::Deadline deadline) {
 io::Task<Result<>> converse(Launching& now) {
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope watch(now.env.loop, inherited);
+  // A Spawner whose parent is another process may not know of the requirement.
+  if (now.fds.cgroup_required && now.fds.cgroup >= 0 && !now.launcher.in_cgroup)
+    co_return fail_errno(EBUSY, "error adding process to cgroups: clone3");
   // While the kernel executes the launcher. It holds its end of the socket, or we do: nothing can be refused yet.
   Result<> greeted = co_await now.handler.spawned(now.dialogue, now.launcher.in_cgroup);
   Result<> executed = co_await now.env.spawner.executed(now.fds, now.launcher);
@@ -136,9 +139,7 @@ io::Task<Result<>> converse(Launching& now) {
   }
   const io::Deadline deadline = io::Deadline::in_ms(kSetupLimitMs);
   for (;;) {
-    Result<SyncEvent> said = co_await next_event(now, deadline);
-    if (!said) co_return forward(std::move(said));
-    SyncEvent event = std::move(*said);
+    GANTRY_CO_LET(SyncEvent event, co_await next_event(now, deadline));
     if (event.finished) co_return Result<>();
     const bool born = event.action == SyncAction::kTakeInit;
     GANTRY_CO_TRY(co_await handle(now, std::move(event)));

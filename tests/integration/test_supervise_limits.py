@@ -1,14 +1,13 @@
 """What supervising costs when nothing happens, and what happens when something has run out."""
-import collections
 import contextlib
 import os
-import re
 import resource
 import time
 
 import pytest
 
 from lib import host
+from lib.stage import kinds_of_files, only_ours  # noqa: F401
 
 # Counts descriptors, wake-ups and memory of a supervisor that nobody else keeps busy.
 pytestmark = pytest.mark.alone
@@ -16,12 +15,6 @@ pytestmark = pytest.mark.alone
 
 # A sanitizer keeps what was freed, so memory says nothing there.
 SANITIZED = "ASAN_OPTIONS" in os.environ
-
-
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("about gantry's own supervisor")
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +27,6 @@ def no_cgroups_of_many(runtime):
 
 def open_files(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def kinds_of_files(pid):
-    """How many pipes, sockets, pidfds, files of a directory, ... a process has open."""
-    found = collections.Counter()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            found[re.sub("[0-9]+", "N", os.readlink(f"/proc/{pid}/fd/{name}"))] += 1
-    return found
 
 
 def settled_files(pids):
