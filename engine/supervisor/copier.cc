@@ -18,11 +18,14 @@ namespace gantry {
 namespace {
 
 /// Room for a usual batch with its headers; what is larger goes in several writes.
-constexpr size_t kOutSize = size_t{320} << 10U;
+constexpr size_t kOutSize = size_t{640} << 10U;
 static_assert(kOutSize > 2 * kMaxRecord);
 
+/// Below this size of a log, large batches would make its files too different.
+constexpr uint64_t kSmallLog = uint64_t{16} * kCopyBatch;
+
 /// Slots of a pipe hold pages that may be nearly empty: more of them than a batch has pages let it go in one piece.
-constexpr int kStagingSize = 256 << 10;
+constexpr int kStagingSize = 1 << 20;
 
 }  // namespace
 
@@ -31,7 +34,7 @@ Copier::Copier(CopyMemory memory, sys::Fd read, sys::Fd write, CopyCalls& calls)
       staging_read_(std::move(read)),
       staging_write_(std::move(write)),
       calls_(&calls),
-      out_(kOutSize) {
+      out_(std::make_unique_for_overwrite<char[]>(kOutSize)) {
   ::tzset();
 }
 
@@ -55,6 +58,16 @@ Result<Copier> Copier::adopt(sys::Fd journal, sys::Fd staging_read, sys::Fd stag
   Copier copier(std::move(memory), std::move(staging_read), std::move(staging_write), calls);
   copier.recovered_ = false;
   return copier;
+}
+
+std::span<char> Copier::out() const {
+  return {out_.get(), kOutSize};
+}
+
+/// How much a stream may take at a turn.
+size_t Copier::turn(const LogOptions& options) const {
+  const bool small = options.max_size != 0 && options.max_size < kSmallLog;
+  return small || floods_ > 1 ? kSmallBatch : kCopyBatch;
 }
 
 void Copier::set_phase(CopyBatch& batch, CopyPhase phase, StreamId id, unsigned number) {
@@ -89,7 +102,7 @@ Result<Copier::Moved> Copier::step(StreamId id, int source, LogFile& log) {
   if (!recovered_) return fail("copier: recover() comes before step()");
   GANTRY_LET(const Moved before, retry(id.slot, log));
   if (before == Moved::kStalled) return before;
-  GANTRY_LET(const Filled filled, fill(id, source, log.options().driver));
+  GANTRY_LET(const Filled filled, fill(id, source, log.options()));
   switch (filled) {
     case Filled::kBytes:
       return settle(id, log);
@@ -119,22 +132,23 @@ Copier::Moved Copier::end_stream(StreamId id, LogFile& log) {
   return settle(id, log) == Moved::kStalled ? Moved::kStalled : Moved::kEnd;
 }
 
-Result<Copier::Filled> Copier::fill(StreamId id, int source, LogDriver driver) {
+Result<Copier::Filled> Copier::fill(StreamId id, int source, const LogOptions& options) {
   CopyBatch& batch = memory_.shared();
   set_phase(batch, CopyPhase::kFill, id);
+  const size_t most = turn(options);
   ssize_t count = 0;
   do {
-    count = calls_->splice(source, staging_write_.get(), kCopyBatch);
+    count = calls_->splice(source, staging_write_.get(), most);
   } while (count < 0 && errno == EINTR);
   if (count > 0) {
-    compose(id, driver, static_cast<uint64_t>(count), false);
+    compose(id, options.driver, static_cast<uint64_t>(count), false);
     set_phase(batch, CopyPhase::kRead, id);
     GANTRY_TRY(drain_staging(batch, batch.count));
     set_phase(batch, CopyPhase::kHeld, id);
     return Filled::kBytes;
   }
   const int err = count < 0 ? errno : 0;
-  if (err == EINVAL) return fill_directly(id, source, driver);
+  if (err == EINVAL) return fill_directly(id, source, options.driver);
   set_phase(batch, CopyPhase::kIdle, id);
   // EIO: a terminal whose other side is gone (tty_ioctl(4) does not say so, the kernel's n_tty.c does).
   if (err == 0 || err == EIO) return Filled::kEnd;

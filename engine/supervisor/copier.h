@@ -6,8 +6,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "engine/supervisor/copy_calls.h"
 #include "engine/supervisor/copy_journal.h"
@@ -78,6 +79,10 @@ class Copier {
   /// Retries what waits for this log without reading more; kNothing: nothing waits.
   Result<Moved> retry(unsigned slot, LogFile& log);
 
+  /// Streams that write as fast as they are read: while there are several, each gets less at a turn. Who runs step()
+  /// for a stream counts it.
+  unsigned& floods() { return floods_; }
+
   StreamProgress progress(StreamId id) const;
   /// A batch of this container waits for its log.
   bool stalled(unsigned slot) const;
@@ -87,7 +92,7 @@ class Copier {
  private:
   Copier(CopyMemory memory, sys::Fd read, sys::Fd write, CopyCalls& calls);
   enum class Filled : uint8_t { kBytes, kNothing, kEnd, kFailed };
-  Result<Filled> fill(StreamId id, int source, LogDriver driver);
+  Result<Filled> fill(StreamId id, int source, const LogOptions& options);
   Filled fill_directly(StreamId id, int source, LogDriver driver);
   void compose(StreamId id, LogDriver driver, uint64_t count, bool end);
   Result<> drain_staging(CopyBatch& batch, uint64_t left);
@@ -108,13 +113,16 @@ class Copier {
   StreamRecord& record(StreamId id) const { return memory_.slot(id.slot).streams[id.stream & 1U]; }
   void set_phase(CopyBatch& batch, CopyPhase phase, StreamId id, unsigned number = 0);
   void read_clock(CopyBatch& batch);
+  std::span<char> out() const;
+  size_t turn(const LogOptions& options) const;
 
   CopyMemory memory_;
   sys::Fd staging_read_;
   sys::Fd staging_write_;
   CopyCalls* calls_;
-  std::vector<char> out_;
+  std::unique_ptr<char[]> out_;  ///< kOutSize bytes, which cost nothing until they are used
   Error stall_;
+  unsigned floods_ = 0;
   int64_t zone_minute_ = -1;
   int32_t zone_offset_ = 0;
   bool recovered_ = true;

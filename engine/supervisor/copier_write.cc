@@ -116,7 +116,7 @@ Result<> Copier::write_out(CopyBatch& batch, LogFile& log) {
 
 Result<> Copier::begin_write(CopyBatch& batch, LogFile& log) {
   BatchFormatter formatter(input_of(batch));
-  const size_t ready = formatter.fill(out_);
+  const size_t ready = formatter.fill(out());
   if (ready == 0) {
     finish_batch(batch, true);
     return {};
@@ -170,7 +170,7 @@ Result<> Copier::resume_write(CopyBatch& batch, LogFile& log) {
   const auto size = static_cast<uint64_t>(file.st_size);
   const uint64_t already = size > batch.log_size ? size - batch.log_size : 0;
   BatchFormatter formatter(input_of(batch));
-  const size_t ready = formatter.fill(out_);
+  const size_t ready = formatter.fill(out());
   GANTRY_TRY(append(formatter, ready, already, found.fd, log.path()));
   finish_batch(batch, true);
   return {};
@@ -178,11 +178,11 @@ Result<> Copier::resume_write(CopyBatch& batch, LogFile& log) {
 
 /// Appends what the formatter makes but for its first `already` bytes; out_ has the first `ready` of all.
 Result<> Copier::append(BatchFormatter& formatter, size_t ready, uint64_t already, int fd, const std::string& path) {
-  for (; ready > 0; ready = formatter.fill(out_)) {
+  for (; ready > 0; ready = formatter.fill(out())) {
     size_t done = static_cast<size_t>(std::min(already, uint64_t{ready}));
     already -= done;
     while (done < ready) {
-      const ssize_t count = calls_->write(fd, out_.data() + done, ready - done);
+      const ssize_t count = calls_->write(fd, out_.get() + done, ready - done);
       if (count > 0) {
         done += static_cast<size_t>(count);
       } else if (count == 0 || errno != EINTR) {
@@ -207,7 +207,7 @@ void Copier::give_up(CopyBatch& batch, LogFile& log) {
   }
   BatchFormatter formatter(input_of(batch));
   uint64_t position = 0;
-  while (const size_t size = formatter.fill(out_, 1)) {
+  while (const size_t size = formatter.fill(out(), 1)) {
     position += size;
     if (position > already) break;
     batch.keep_size = batch.log_size + position;
@@ -234,7 +234,7 @@ Result<> Copier::cut(CopyBatch& batch, LogFile& log) {
 /// Moves the shared batch to where it can wait without being in anybody's way.
 void Copier::set_aside(StreamId id) {
   CopyBatch& batch = memory_.shared();
-  const Result<> reserved = memory_.reserve_own(id.slot);
+  const Result<> reserved = memory_.reserve_own(id.slot, batch.count);
   const Result<CopyBatch*> own = reserved ? memory_.map_own(id.slot) : forward(Result<>(reserved));
   if (!own) {
     // No memory to wait in. The others must go on, so the bytes are counted as lost.

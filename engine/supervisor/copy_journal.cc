@@ -16,7 +16,7 @@ namespace gantry {
 namespace {
 
 constexpr uint64_t kMagic = 0x3179706f63746e67;  // "gntcopy1"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kHeaderSize = 4096;
 constexpr size_t kSharedAt = kHeaderSize;
 constexpr size_t kSlotsAt = kSharedAt + sizeof(CopyBatch);
@@ -106,8 +106,9 @@ void CopyMemory::unmap_own(CopyBatch* batch) const {
   ::munmap(batch, sizeof(CopyBatch));
 }
 
-Result<> CopyMemory::reserve_own(unsigned slot) const {
-  if (calls_->fallocate(fd_.get(), 0, static_cast<off_t>(own_at(slot)), sizeof(CopyBatch)) != 0)
+Result<> CopyMemory::reserve_own(unsigned slot, uint64_t count) const {
+  if (calls_->fallocate(fd_.get(), 0, static_cast<off_t>(own_at(slot)),
+                        static_cast<off_t>(offsetof(CopyBatch, data) + count)) != 0)
     return fail_errno(errno, "journal of the copier: fallocate");
   return {};
 }

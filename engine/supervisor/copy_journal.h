@@ -5,7 +5,7 @@
 //   then              kCopySlots times SlotRecord: what must survive of each container
 //   then              kCopySlots times CopyBatch: where a batch waits when its container's log takes no bytes
 //
-// The file is sparse (1.1 GiB long, some pages in use) and sealed against a change of its size. Only CopyBatch::word
+// The file is sparse (4.1 GiB long, some pages in use) and sealed against a change of its size. Only CopyBatch::word
 // and SlotRecord::waiting decide anything, each one aligned atomic store; everything else is written before the store
 // that makes it count, and as absolute values, so that doing it again changes nothing.
 #pragma once
@@ -22,7 +22,11 @@
 namespace gantry {
 
 inline constexpr unsigned kCopySlots = 16384;
-inline constexpr size_t kCopyBatch = size_t{64} << 10U;
+/// Most that is taken at a turn. To wake up a writer that waits for room costs as much as to copy 20 KiB; this is once
+/// for all of it.
+inline constexpr size_t kCopyBatch = size_t{256} << 10U;
+/// Most at a turn where several streams are that busy, or where a log is small.
+inline constexpr size_t kSmallBatch = size_t{64} << 10U;
 /// Most that is read at once from a terminal that cannot be spliced.
 inline constexpr size_t kDirectBatch = 4096;
 
@@ -117,8 +121,8 @@ class CopyMemory {
 
   /// Maps a slot's own batch. Call drop_own() when done.
   Result<CopyBatch*> map_own(unsigned slot) const;
-  /// Makes sure that there is memory for it.
-  Result<> reserve_own(unsigned slot) const;
+  /// Makes sure that there is memory for it, with `count` bytes of data.
+  Result<> reserve_own(unsigned slot, uint64_t count) const;
   void unmap_own(CopyBatch* batch) const;
   /// Gives its memory back.
   void free_own(unsigned slot) const;

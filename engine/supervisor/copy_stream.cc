@@ -9,6 +9,7 @@
 #include <ctime>
 #include <utility>
 
+#include "engine/supervisor/copy_pace.h"
 #include "io/readable.h"
 #include "io/timer.h"
 
@@ -20,7 +21,7 @@ constexpr int64_t kFirstRetryMs = 100;
 constexpr int64_t kLastRetryMs = 5000;
 constexpr int64_t kQuietMs = 1000;
 constexpr int64_t kPauseMs = 1;
-/// Pipes of streams that write a lot grow to this.
+constexpr int kUsualPipe = 64 << 10;
 constexpr int kBusyPipe = 1 << 20;
 
 int64_t now_ns() {
@@ -29,37 +30,50 @@ int64_t now_ns() {
   return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-/// When to let output come together: a container that writes line by line wakes us for each of them, which costs both
-/// of us more than the copy. So a stream that does it within kBusyNs gets pauses of a millisecond or two, while its
-/// pipe cannot become full meanwhile.
-class Pace {
+/// The pipe of a stream, larger as long as there is much to copy.
+class Room {
  public:
-  /// A wait has ended.
-  void woken(uint64_t offset) {
-    const int64_t now = now_ns();
-    busy_ = now - since_ < kBusyNs;
-    since_ = now;
-    offset_ = offset;
+  explicit Room(int source) : source_(source) {}
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
+  ~Room() {
+    if (usual_ > 0) static_cast<void>(::fcntl(source_, F_SETPIPE_SZ, usual_));
   }
 
-  /// There is nothing to read at the moment: whether to pause rather than to wait.
-  bool pause(uint64_t offset) {
-    const int64_t now = now_ns();
-    const int64_t passed = now - since_;
-    const uint64_t bytes = offset - offset_;
-    since_ = now;
-    offset_ = offset;
-    busy_ = busy_ && bytes > 0 && bytes < kMostPerMs * static_cast<uint64_t>(passed) / 1'000'000 + kMostPerMs / 2;
-    return busy_;
+  /// A terminal refuses, and so may a limit: then it stays as it is.
+  void grow() {
+    if (std::exchange(tried_, true)) return;
+    const int usual = ::fcntl(source_, F_GETPIPE_SZ);
+    if (usual <= 0 || usual >= kBusyPipe || ::fcntl(source_, F_SETPIPE_SZ, kBusyPipe) < kBusyPipe) return;
+    usual_ = usual;
+    bytes_ = kBusyPipe;
+  }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  int source_;
+  int usual_ = 0;  ///< to go back to
+  uint64_t bytes_ = kUsualPipe;
+  bool tried_ = false;
+};
+
+/// Counts a stream that writes as fast as it is read.
+class Flood {
+ public:
+  explicit Flood(Copier& copier) : copier_(copier) {}
+  Flood(const Flood&) = delete;
+  Flood& operator=(const Flood&) = delete;
+  ~Flood() { set(false); }
+
+  void set(bool flooding) {
+    if (flooding_ == flooding) return;
+    flooding_ = flooding;
+    copier_.floods() += flooding ? 1U : -1U;
   }
 
  private:
-  static constexpr int64_t kBusyNs = 1'000'000;
-  static constexpr uint64_t kMostPerMs = kBusyPipe / 4;
-
-  int64_t since_ = 0;
-  uint64_t offset_ = 0;
-  bool busy_ = false;
+  Copier& copier_;
+  bool flooding_ = false;
 };
 
 /// What copying came to.
@@ -73,14 +87,17 @@ Rest cancelled_or(io::Wake wake, Rest other) {
 [[gnu::noinline]] io::Task<Result<Rest>> copy_until_quiet(io::Loop& loop, Copier& copier, StreamId id, int source,
                                                           LogFile& log) {
   int64_t retry_ms = kFirstRetryMs;
-  Pace pace;
-  bool grown = false;
+  uint64_t offset = copier.progress(id).offset;
+  Room room(source);
+  CopyPace pace(offset);
+  Flood flood(copier);
   for (;;) {
     io::Wake wake = co_await io::yield_now(loop);
     if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;
     GANTRY_CO_LET(const Copier::Moved moved, copier.step(id, source, log));
     if (moved == Copier::Moved::kEnd) co_return Rest::kEnd;
     if (moved == Copier::Moved::kStalled) {
+      flood.set(false);
       const io::Deadline later = io::Deadline::in_ms(retry_ms);
       wake = co_await io::sleep_until(loop, later);
       if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;
@@ -88,15 +105,20 @@ Rest cancelled_or(io::Wake wake, Rest other) {
       continue;
     }
     retry_ms = kFirstRetryMs;
-    if (moved == Copier::Moved::kBytes) continue;
-    if (pace.pause(copier.progress(id).offset)) {
-      // A terminal refuses, and so may a limit: then pauses are what they are.
-      if (!std::exchange(grown, true)) static_cast<void>(::fcntl(source, F_SETPIPE_SZ, kBusyPipe));
+    const uint64_t before = std::exchange(offset, copier.progress(id).offset);
+    flood.set(offset - before >= kSmallBatch);
+    if (offset - before >= kSmallBatch) {
+      room.grow();
+      continue;
+    }
+    if (pace.busy(now_ns(), offset)) room.grow();
+    if (pace.pause(room.bytes())) {
       const io::Deadline soon = io::Deadline::in_ms(kPauseMs);
       wake = co_await io::sleep_until(loop, soon);
       if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;
       continue;
     }
+    if (moved == Copier::Moved::kBytes) continue;
     if (!log.is_open()) co_return Rest::kQuiet;
     const io::Deadline quiet = io::Deadline::in_ms(kQuietMs);
     wake = co_await io::wait_fd(loop, source, POLLIN, quiet);
@@ -104,7 +126,7 @@ Rest cancelled_or(io::Wake wake, Rest other) {
       if (wake == io::Wake::kTimeout) log.release();
       co_return cancelled_or(wake, Rest::kQuiet);
     }
-    pace.woken(copier.progress(id).offset);
+    pace.woken(now_ns(), offset);
   }
 }
 

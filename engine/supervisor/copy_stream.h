@@ -9,8 +9,8 @@
 namespace gantry {
 
 /// Copies `source` into `log` until the end of the stream, a batch at a turn, so that a container that floods its log
-/// gives way to all others after 64 KiB. A log that takes no bytes is tried again after 100 ms, then less and less
-/// often, up to every 5 s. A log without news for a second is closed until there are some.
+/// gives way to all others after each. A log that takes no bytes is tried again after 100 ms, then less and less often,
+/// up to every 5 s. A log without news for a second is closed until there are some.
 ///
 /// Sets O_NONBLOCK on `source`'s open file description, which must be ours alone (the read end of a pipe, a pty
 /// master). All references must outlive the task. Returns early, without an error, when it is cancelled: the bytes stay

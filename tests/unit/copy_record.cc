@@ -102,6 +102,21 @@ TEST_CASE("JSON records look as others expect them") {
   CHECK(format(end) == cat("{\"log\":\"\",\"eof\":true", tail));
 }
 
+TEST_CASE("JSON escapes a byte wherever it stands") {
+  for (size_t size = 1; size <= 50; ++size) {
+    CHECK(format(input_of(LogDriver::kJson, std::string(size, 'x'))).find(std::string(size, 'x') + "\"") == 8);
+    for (size_t at = 0; at < size; ++at) {
+      for (const char odd : {'"', '\\', '\x1f', '\x7f', '\x80'}) {
+        std::string text(size, 'x');
+        text[at] = odd;
+        const std::string record = format(input_of(LogDriver::kJson, text));
+        INFO(record);
+        CHECK(parse_log_record(std::string_view(record).substr(0, record.size() - 1)).text == text);
+      }
+    }
+  }
+}
+
 TEST_CASE("a long line is cut into pieces of 16 KiB") {
   for (const size_t size : {kMaxPiece - 1, kMaxPiece, kMaxPiece + 1, 3 * kMaxPiece}) {
     const std::string line(size, 'x');

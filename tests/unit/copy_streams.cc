@@ -85,6 +85,81 @@ TEST_CASE("a flood gives way after each batch") {
   CHECK(logged(quiet_log) == "tick\n");
 }
 
+TEST_CASE("several floods take smaller turns, and so does one with a small log") {
+  TempDir dir;
+  Copier copier = make_copier();
+  LogOptions small = options_at(dir.file("small"));
+  small.max_size = 1 << 20;
+  LogFile log(options_at(dir.file("log")));
+  LogFile small_log(small);
+  REQUIRE(copier.open_slot(0));
+  REQUIRE(copier.open_slot(1));
+  const Pipe pipe = make_pipe();
+  REQUIRE(::fcntl(pipe.write.get(), F_SETPIPE_SZ, 1 << 20) >= 1 << 20);
+  put(pipe, make_output(1, 900'000, false).substr(0, 900'000));
+  REQUIRE(*copier.step({0, 0}, pipe.read.get(), log) == Copier::Moved::kBytes);
+  CHECK(copier.progress({0, 0}).offset == kCopyBatch);
+  copier.floods() = 2;
+  REQUIRE(*copier.step({0, 0}, pipe.read.get(), log) == Copier::Moved::kBytes);
+  CHECK(copier.progress({0, 0}).offset == kCopyBatch + kSmallBatch);
+  copier.floods() = 1;
+  REQUIRE(*copier.step({1, 0}, pipe.read.get(), small_log) == Copier::Moved::kBytes);
+  CHECK(copier.progress({1, 0}).offset == kSmallBatch);
+}
+
+/// The largest size of the pipe and the most floods while `id` comes to `bytes`.
+io::Task<> watch(io::Loop& loop, Copier& copier, StreamId id, uint64_t bytes, int pipe, int& size, unsigned& floods) {
+  while (copier.progress(id).offset < bytes) {
+    co_await io::yield_now(loop);
+    size = std::max(size, ::fcntl(pipe, F_GETPIPE_SZ));
+    floods = std::max(floods, copier.floods());
+  }
+}
+
+io::Task<Result<>> run_watched(io::Loop& loop, io::Task<Result<>> a, io::Task<Result<>> b, io::Task<> c, io::Task<> d) {
+  io::Scope scope(loop);
+  scope.spawn(std::move(a));
+  scope.spawn(std::move(b));
+  scope.spawn(std::move(c));
+  scope.spawn(std::move(d));
+  Result<> joined = co_await scope.join();
+  co_return joined;
+}
+
+TEST_CASE("floods are counted, and their pipes are large as long as they last") {
+  TempDir dir;
+  io::Loop loop;
+  Copier copier = make_copier();
+  LogFile first_log(options_at(dir.file("first")));
+  LogFile second_log(options_at(dir.file("second")));
+  REQUIRE(copier.open_slot(1));
+  REQUIRE(copier.open_slot(2));
+  Pipe first = make_pipe();
+  Pipe second = make_pipe();
+  constexpr int kSize = 512 << 10;
+  const std::string much = make_output(1, 400'000, false).substr(0, 400'000);
+  for (Pipe* const pipe : {&first, &second}) {
+    REQUIRE(::fcntl(pipe->write.get(), F_SETPIPE_SZ, kSize) == kSize);
+    put(*pipe, much);
+    pipe->write.reset();
+  }
+  int sizes[2] = {};
+  unsigned floods = 0;
+  const Result<> done =
+      loop.run(run_watched(loop, copy_stream(loop, copier, {1, 0}, first.read.get(), first_log),
+                           copy_stream(loop, copier, {2, 0}, second.read.get(), second_log),
+                           watch(loop, copier, {1, 0}, 400'000, first.read.get(), sizes[0], floods),
+                           watch(loop, copier, {2, 0}, 400'000, second.read.get(), sizes[1], floods)));
+  CHECK(done);
+  CHECK(floods == 2);
+  CHECK(copier.floods() == 0);
+  CHECK(sizes[0] == 1 << 20);
+  CHECK(sizes[1] == 1 << 20);
+  CHECK(::fcntl(first.read.get(), F_GETPIPE_SZ) == kSize);
+  CHECK(difference(logged(first_log), much) == "");
+  CHECK(difference(logged(second_log), much) == "");
+}
+
 TEST_CASE("a log that takes no bytes stops only its own container, and goes on when it can") {
   TempDir dir;
   io::Loop loop;
