@@ -32,9 +32,10 @@ class Walk {
  public:
   explicit Walk(const std::string& path) { push(path); }
 
+  /// Up to slow_, if there is one.
   Result<> run() {
     GANTRY_TRY(restart());
-    while (!left_.empty()) {
+    while (!left_.empty() && !slow_) {
       const std::string name = std::move(left_.back());
       left_.pop_back();
       GANTRY_LET(const bool more, step(name));
@@ -42,6 +43,8 @@ class Walk {
     }
     return {};
   }
+
+  std::optional<SlowPlace>& slow() { return slow_; }
 
  private:
   /// The components of `path` come next.
@@ -67,17 +70,18 @@ class Walk {
     place.mount = info.stx_mnt_id;
     place.mode = info.stx_mode;
     if (place.mount == here_.mount) return {};
-    GANTRY_LET(type_, type_of(place.mount));
-    if (!may_hang(type_)) return {};
-    return std::unexpected(Error{cat(where_, " is on ", type_, ", which may not answer"), ENOTSUP});
+    GANTRY_LET(const MountEntry entry, mount_of(place.mount));
+    type_ = entry.fs_type;
+    if (may_hang(type_)) slow_ = SlowPlace{where_, type_, entry.major, entry.minor};
+    return {};
   }
 
-  Result<std::string> type_of(uint64_t mount) {
+  Result<MountEntry> mount_of(uint64_t mount) {
     GANTRY_LET(const std::string text, read_file("/proc/self/mountinfo", kMaxTable));
-    GANTRY_LET(const std::vector<MountEntry> table, parse_mountinfo(text));
-    for (const MountEntry& entry : table)
-      if (entry.id == mount) return entry.fs_type;
-    return std::string();  // of another namespace, through /proc/PID/root
+    GANTRY_LET(std::vector<MountEntry> table, parse_mountinfo(text));
+    for (MountEntry& entry : table)
+      if (entry.id == mount) return std::move(entry);
+    return MountEntry();  // of another namespace, through /proc/PID/root
   }
 
   /// False: there is nothing of this name, or nothing below it.
@@ -91,6 +95,7 @@ class Walk {
     where_ = where_ == "/" ? cat("/", name) : cat(where_, "/", name);
     next.mount = here_.mount;
     GANTRY_TRY(look(next));
+    if (slow_) return false;
     if (!S_ISLNK(next.mode)) {
       here_ = std::move(next);
       return true;
@@ -115,6 +120,7 @@ class Walk {
 
   Place here_;
   std::string type_;  ///< of the mount of here_
+  std::optional<SlowPlace> slow_;
   std::string where_;
   std::vector<std::string> left_;  ///< components, the next one last
   int links_ = 0;
@@ -129,8 +135,16 @@ bool may_hang(const std::string& fs_type) {
   return fs_type.starts_with("fuse.") || std::find(kSlow.begin(), kSlow.end(), fs_type) != kSlow.end();
 }
 
+Result<std::optional<SlowPlace>> find_slow_place(const std::string& path) {
+  Walk walk(path);
+  GANTRY_TRY(walk.run());
+  return std::move(walk.slow());
+}
+
 Result<> check_answers(const std::string& path) {
-  return Walk(path).run();
+  GANTRY_LET(const std::optional<SlowPlace> slow, find_slow_place(path));
+  if (!slow) return {};
+  return std::unexpected(Error{cat(slow->where, " is on ", slow->fs_type, ", which may not answer"), ENOTSUP});
 }
 
 }  // namespace gantry::sys

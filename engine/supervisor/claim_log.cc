@@ -63,19 +63,24 @@ Result<> check_meeting(LogMeeting meeting, const std::string& mine, const std::s
 
 }  // namespace
 
-Result<> Supervisor::check_log_is_free(Supervised& container) const {
-  if (!container.names_its_log()) return {};
-  const std::string& path = container.log().path();
-  GANTRY_LET(const FoundLogPlace found, container.find_log());
-  GANTRY_TRY(check_directory(found, path, parts_->definitions, options_.root, container.definition().id));
-  const LogPlace by_name = log_place_by_name(container.log().options());
+io::Task<Result<>> Supervisor::check_log_is_free(std::shared_ptr<Supervised> container) const {
+  if (!container->names_its_log()) co_return Result<>();
+  const std::string& path = container->log().path;
+  GANTRY_CO_LET(const FoundLogPlace found, co_await container->find_log());
+  GANTRY_CO_TRY(check_directory(found, path, parts_->definitions, options_.root, container->definition().id));
+  // Others may come and go while one is being looked for.
+  std::vector<std::shared_ptr<Supervised>> others;
+  for (const auto& [id, other] : containers_)
+    if (other->names_its_log()) others.push_back(other);
+  for (const std::shared_ptr<Supervised>& other : others) co_await other->refresh_log_place();
+  const LogPlace by_name = log_place_by_name(container->log());
   for (const auto& [id, other] : containers_) {
     if (!other->names_its_log()) continue;
     const LogPlace place = other->log_place();
     const LogPlace& mine = place.directory == FileIdentity() ? by_name : found.place;
-    GANTRY_TRY(check_meeting(meeting_of(mine, place), path, other->log().path(), id));
+    GANTRY_CO_TRY(check_meeting(meeting_of(mine, place), path, other->log().path, id));
   }
-  return {};
+  co_return Result<>();
 }
 
 }  // namespace gantry

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
 #include <utility>
 
@@ -83,6 +84,11 @@ Rest cancelled_or(io::Wake wake, Rest other) {
   return wake == io::Wake::kCancelled ? Rest::kCancelled : other;
 }
 
+/// The server behind an open file has gone: by its name it may be found again.
+bool is_cut_off(const Error& why) {
+  return why.sys_errno == ENOTCONN || why.sys_errno == ESTALE || why.sys_errno == ECONNABORTED;
+}
+
 /// Copies until the end of the stream, or until nothing has come for a while: then the log is closed.
 [[gnu::noinline]] io::Task<Result<Rest>> copy_until_quiet(io::Loop& loop, Copier& copier, StreamId id, int source,
                                                           LogFile& log) {
@@ -98,6 +104,7 @@ Rest cancelled_or(io::Wake wake, Rest other) {
     if (moved == Copier::Moved::kEnd) co_return Rest::kEnd;
     if (moved == Copier::Moved::kStalled) {
       flood.set(false);
+      if (is_cut_off(copier.stall())) log.release();
       const io::Deadline later = io::Deadline::in_ms(retry_ms);
       wake = co_await io::sleep_until(loop, later);
       if (wake == io::Wake::kCancelled) co_return Rest::kCancelled;

@@ -93,6 +93,13 @@ Result<> LogFile::prepare() {
   if (!options_.path.starts_with('/')) return fail(cat("log \"", options_.path, "\": must be an absolute path"));
   GANTRY_TRY(make_directories(options_.path));
   GANTRY_LET(const int fd, descriptor());
+  static_cast<void>(fd);
+  return {};
+}
+
+Result<> LogFile::check_local() {
+  if (options_.driver == LogDriver::kNone) return {};
+  GANTRY_LET(const int fd, descriptor());
   int64_t magic = 0;
   if (calls_->filesystem_type(fd, magic) != 0) return fail_path(errno, "log: statfs", options_.path);
   const std::string_view slow = slow_name(magic);

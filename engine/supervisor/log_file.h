@@ -21,9 +21,12 @@ class LogFile {
   const std::string& path() const { return options_.path; }
 
   /// Makes missing directories (0750) and opens or creates the file (0640), so that errors come when a person can read
-  /// them. Refuses what is no regular file, a symlink at the end of the path, and, by name, network and FUSE file
-  /// systems, where an append may block for ever. Nothing to do for LogDriver::kNone.
+  /// them. Refuses what is no regular file, and a symlink at the end of the path. Nothing to do for LogDriver::kNone.
   Result<> prepare();
+
+  /// After prepare(), for who must not wait: refuses, by name, network and FUSE file systems, where an append may block
+  /// for ever.
+  Result<> check_local();
 
   /// The open file; opens PATH if need be.
   Result<int> descriptor();

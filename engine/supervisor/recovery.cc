@@ -214,7 +214,7 @@ io::Task<Result<>> Supervisor::recover() {
   GANTRY_CO_TRY(co_await hold_own());
   GANTRY_CO_LET(const std::vector<std::string> ids, parts.definitions.ids());
   std::vector<std::pair<std::shared_ptr<Supervised>, std::optional<HeldRun>>> found;
-  std::map<unsigned, Supervised*> by_slot;
+  std::map<unsigned, LogFile*> by_slot;
   for (const std::string& id : ids) {
     std::optional<HeldRun> kept;
     Result<std::shared_ptr<Supervised>> container = co_await recover_one(id, kept);
@@ -223,18 +223,18 @@ io::Task<Result<>> Supervisor::recover() {
       log_error(cat("container ", id, " cannot be taken over: ", container.error().text));
       continue;
     }
-    if (kept) by_slot[kept->slot] = container->get();
+    if (kept) by_slot[kept->slot] = (*container)->resume_output();
     found.emplace_back(std::move(*container), std::move(kept));
   }
   if (!parts.fresh_copier) {
     const Result<> recovered = parts.copier.recover([&by_slot](unsigned slot) {
       const auto known = by_slot.find(slot);
-      return known == by_slot.end() ? nullptr : &known->second->log();
+      return known == by_slot.end() ? nullptr : known->second;
     });
     if (!recovered) GANTRY_CO_TRY(co_await replace_copier(recovered.error()));
   }
   if (parts.fresh_copier)
-    for (const auto& [slot, container] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
+    for (const auto& [slot, log] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
   co_await drop_strangers();
   for (auto& [container, kept] : found) adopt(std::move(container), std::move(kept), false);
   co_return Result<>();

@@ -18,6 +18,7 @@ namespace gantry {
 namespace {
 
 constexpr unsigned kDefaultGraceSeconds = 10;
+constexpr int64_t kRemoveLogMs = 5'000;
 
 uint32_t random_key() {
   uint32_t key = 0;
@@ -116,10 +117,10 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   definition.key = unused_key();
   GANTRY_CO_LET(std::unique_ptr<Supervised> made, Supervised::make(parts_->host, definition));
   const std::shared_ptr<Supervised> container(std::move(made));
-  GANTRY_CO_TRY(check_log_is_free(*container));
+  GANTRY_CO_TRY(co_await check_log_is_free(container));
   GANTRY_CO_TRY(parts_->definitions.create(definition, config));
   Result<> durable = co_await container->make_durable();
-  if (durable) durable = check_log_is_free(*container);  // others may have come meanwhile
+  if (durable) durable = co_await check_log_is_free(container);  // others may have come meanwhile
   if (!durable) {
     (void)parts_->definitions.remove(call.id, true);
     co_return forward(std::move(durable), cat("up ", call.id));
@@ -128,7 +129,7 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   Result<pid_t> pid = co_await container->first_start();
   if (pid) co_return api::UpReply{call.id, *pid};
   if (io::is_cancelled(pid.error())) co_return forward(std::move(pid));
-  forget(container, container->found_log());
+  co_await forget(container, container->found_log());
   co_return forward(std::move(pid));
 }
 
@@ -144,18 +145,24 @@ uint32_t Supervisor::unused_key() const {
 }
 
 /// Nothing is left of a container but, when asked, its log.
-void Supervisor::forget(const std::shared_ptr<Supervised>& container, bool keep_log) {
+io::Task<> Supervisor::forget(std::shared_ptr<Supervised> container, bool keep_log) {
   const std::string& id = container->definition().id;
-  const auto found = containers_.find(id);
-  if (found == containers_.end() || found->second != container) return;
+  if (!is_known(container)) co_return;
   if (!keep_log) {
-    const Result<> emptied = container->remove_log();
+    const io::Deadline limit = io::Deadline::in_ms(kRemoveLogMs);
+    const Result<> emptied = co_await container->remove_log(limit);
     if (!emptied) log_warning(cat("container ", id, ": ", emptied.error().text));
+    if (!is_known(container)) co_return;  // somebody else was at it meanwhile
   }
   const Result<> removed = parts_->definitions.remove(id, keep_log);
   if (!removed) log_warning(cat("container ", id, ": ", removed.error().text));
-  containers_.erase(found);
+  containers_.erase(id);
   changed_.set();
+}
+
+bool Supervisor::is_known(const std::shared_ptr<Supervised>& container) const {
+  const auto found = containers_.find(container->definition().id);
+  return found != containers_.end() && found->second == container;
 }
 
 io::Task<Result<api::Reply>> Supervisor::wait(api::Wait call) {
@@ -216,7 +223,7 @@ io::Task<Result<>> Supervisor::remove_claimed(std::shared_ptr<Supervised> contai
   const Result<> settled = co_await container->wait_settled();
   if (!settled) co_return settled;
   GANTRY_CO_TRY(co_await gantry::remove(parts_->env, call.id, true));
-  forget(container, call.keep_log);
+  co_await forget(container, call.keep_log);
   co_return Result<>();
 }
 
@@ -241,7 +248,7 @@ api::ListReply Supervisor::list() const {
     entry.id = id;
     entry.bundle = definition.bundle;
     entry.restart = api::restart_policy_text(definition.restart);
-    entry.log_path = container->log().path();
+    entry.log_path = container->log().path;
     entry.created = definition.created;
     entry.pid = container->pid();
     entry.status = container->has_ended() ? "stopped" : entry.pid != 0 ? "running" : "waiting";

@@ -1,14 +1,11 @@
 #include "engine/supervisor/supervised.h"
 
-#include <unistd.h>
-
 #include <csignal>
 #include <utility>
 
 #include "engine/clock.h"
 #include "engine/load.h"
 #include "engine/log.h"
-#include "engine/supervisor/copy_stream.h"
 #include "engine/supervisor/stop_signal.h"
 #include "io/timer.h"
 #include "sys/proc.h"
@@ -19,7 +16,6 @@ namespace {
 
 constexpr int64_t kDeathLimitMs = 10'000;
 constexpr int64_t kRecordMs = 2'000;
-constexpr int64_t kDrainMs = 500;
 constexpr int64_t kFinishAgainMs = 100;
 constexpr int64_t kSaveAgainMs = 1'000;
 
@@ -127,7 +123,7 @@ void Supervised::tell_end() {
   running_.reset();
   idle_.set();
   // Who is told of the end finds the last words in the log, unless the log takes nothing: the end is told then, too.
-  (void)co_await drain();
+  (void)co_await output_->drain();
   GANTRY_CO_TRY(co_await finish_run(std::move(exit), true));
   if (run_) GANTRY_CO_TRY(co_await bring_home());
   co_return Result<>();
@@ -192,80 +188,24 @@ io::Task<Result<>> Supervised::skip_run() {
   co_return saved;
 }
 
-void Supervised::start_streams() {
-  run_->streams = std::make_unique<SupervisedRun::Streams>(host_.env.loop);
-  SupervisedRun::Streams& streams = *run_->streams;
-  const auto slot = static_cast<uint16_t>(run_->slot);
-  const auto start = [&](std::optional<StreamCopy>& copy, uint8_t stream, const sys::Fd& source) {
-    if (!source) return;
-    copy.emplace(streams.scope, host_.copier, StreamId{slot, stream}, source.get(), log_, end_for_successor);
-    // What a former supervisor could not write waits for nothing but another try.
-    if (host_.copier.stalled(slot)) return copy->copy_now();
-    copy->start();
-  };
-  start(streams.out, 0, run_->out);
-  start(streams.err, 1, run_->err);
-  // Whoever never writes needs no open log.
-  log_.release();
-}
-
-io::Task<Result<>> SupervisedRun::Streams::end() {
-  if (out) out->stop();
-  if (err) err->stop();
-  return scope.cancel_and_join();
-}
-
-/// The one copier of all containers cannot go on. Nothing is lost by that: what is on its way into logs is in the
-/// journal, and everything else is on record.
-void Supervised::end_for_successor(const Error& why) {
-  log_error(cat("the copier of output cannot go on, another supervisor will: ", why.text));
-  ::_exit(kExitForSuccessor);
-}
-
-/// Brings what the run has written until now into its log: false when the log does not take it soon.
-io::Task<bool> Supervised::drain() {
-  const auto slot = static_cast<uint16_t>(run_->slot);
-  const int sources[] = {run_->out.get(), run_->err.get()};
-  bool all = true;
-  for (uint8_t stream = 0; stream < 2; ++stream) {
-    if (sources[stream] < 0) continue;
-    const StreamId id{slot, stream};
-    const io::Deadline deadline = io::Deadline::in_ms(kDrainMs);
-    const Result<bool> done = co_await drain_stream(host_.env.loop, host_.copier, id, sources[stream], log_, deadline);
-    if (!done && !io::is_cancelled(done.error())) end_for_successor(done.error());
-    all = all && done && *done;
-  }
-  co_return all;
-}
-
 /// All that the run has written goes into the log; then nothing is left of the run but its record.
 io::Task<Result<>> Supervised::bring_home() {
   if (!output_dropped_) co_await flush_record();
   for (bool home = output_dropped_; !home;) {
-    home = co_await drain();
+    home = co_await output_->drain();
     home = home || output_dropped_;
     const io::Wake wake = co_await io::checkpoint(host_.env.loop);
     if (!home && wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
   }
-  (void)co_await run_->streams->end();
-  GANTRY_CO_TRY(co_await finish_lines());
+  co_await output_->stop();
+  while (!output_dropped_) {
+    const bool finished = co_await output_->finish_lines();
+    if (finished) break;
+    const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kFinishAgainMs));
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
+  }
   Result<> released = co_await release_run();
   co_return released;
-}
-
-/// Marks unfinished lines of streams whose end will not be seen: a grandchild still has the pipe.
-io::Task<Result<>> Supervised::finish_lines() {
-  const auto slot = static_cast<uint16_t>(run_->slot);
-  for (uint8_t stream = 0; stream < 2; ++stream) {
-    for (;;) {
-      const Result<Copier::Moved> moved = host_.copier.finish_stream({slot, stream}, log_);
-      if (!moved) end_for_successor(moved.error());
-      if (*moved != Copier::Moved::kStalled || output_dropped_) break;
-      const io::Wake wake = co_await io::sleep_for(host_.env.loop, std::chrono::milliseconds(kFinishAgainMs));
-      if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("output of ", definition_.id));
-    }
-  }
-  co_return Result<>();
 }
 
 io::Task<Result<pid_t>> Supervised::first_start() {

@@ -10,13 +10,12 @@
 #include <string>
 
 #include "engine/creation.h"
-#include "engine/supervisor/copy_stream.h"
 #include "engine/supervisor/definition.h"
 #include "engine/supervisor/host.h"
 #include "engine/supervisor/keeper_start.h"
-#include "engine/supervisor/log_file.h"
+#include "engine/supervisor/log_place.h"
+#include "engine/supervisor/output_local.h"
 #include "io/event.h"
-#include "io/scope.h"
 
 namespace gantry {
 
@@ -28,14 +27,6 @@ struct SupervisedRun {
   sys::Fd pidfd;
   sys::Fd out, err;              ///< where its output comes from; a terminal has only `out`
   std::optional<HeldExit> exit;  ///< it ended while no supervisor was looking
-  /// Copies `out` and `err`.
-  struct Streams {
-    explicit Streams(io::Loop& loop) : scope(loop) {}
-    io::Scope scope;
-    std::optional<StreamCopy> out, err;
-    io::Task<Result<>> end();
-  };
-  std::unique_ptr<Streams> streams;
 };
 
 class Supervised final : CreateGuard {
@@ -49,14 +40,15 @@ class Supervised final : CreateGuard {
   /// What the keeper has, or should have, for the run in progress; numbers of this process.
   std::optional<KeptSlot> kept() const;
   pid_t pid() const { return run_ ? run_->pid : 0; }
-  LogFile& log() { return log_; }
-  const LogFile& log() const { return log_; }
+  const LogOptions& log() const { return log_; }
   /// Its log is where --log path= says, and not in its own directory under the default name.
-  bool names_its_log() const { return log_.options().driver != LogDriver::kNone && log_.path() != default_log_path(); }
+  bool names_its_log() const { return log_.driver != LogDriver::kNone && log_.path != default_log_path(); }
   /// Where such a log is found. Errors: it cannot be; it is where somebody may not answer.
-  Result<FoundLogPlace> find_log();
-  /// The same as far as that is known, or can be now.
-  LogPlace log_place();
+  io::Task<Result<FoundLogPlace>> find_log();
+  /// Looks again unless that is known for good.
+  io::Task<> refresh_log_place();
+  /// Where it is as far as that is known.
+  LogPlace log_place() const { return log_place_ ? *log_place_ : log_place_by_name(log_); }
   /// It was just defined and could not be started at all: nothing of it is to stay.
   bool is_stillborn() const { return first_error_.has_value(); }
   /// Its log was there before it: whoever gives up on its start leaves the log alone.
@@ -98,13 +90,18 @@ class Supervised final : CreateGuard {
   /// none.
   io::Task<Result<>> kill_now();
 
-  /// Removes the log's files; one that may lie where nobody answers is left alone.
-  Result<> remove_log();
+  /// Removes the log's files. ETIMEDOUT at the deadline; one that may lie where nobody answers is left alone.
+  io::Task<Result<>> remove_log(io::Deadline deadline);
   /// What has not reached the log yet is not wanted any more.
   void drop_output() { output_dropped_ = true; }
 
   /// Lets go of the log file: the next write opens it anew.
-  void reopen_log() { log_.release(); }
+  void reopen_log() {
+    if (output_) output_->reopen();
+  }
+
+  /// A former supervisor's run goes on: where its output goes. Before live(). The copier's log, if it is our own.
+  LogFile* resume_output();
 
  private:
   Supervised(SupervisorHost& host, Definition definition, LogOptions log);
@@ -113,8 +110,8 @@ class Supervised final : CreateGuard {
   io::Task<Result<>> until_stopped();
   io::Task<> lend_place(io::Semaphore::Permit& permit);
   io::Task<Result<>> create_and_start();
-  Result<> check_log_answers() const;
-  Result<> prepare_log();
+  Result<std::unique_ptr<Output>> find_output() const;
+  io::Task<Result<>> prepare_output();
   std::string default_log_path() const { return host_.definitions.dir_of(definition_.id) + "/container.log"; }
   Result<> admit(const std::string& config) const;
   io::Task<Result<>> create(std::string config);
@@ -134,13 +131,9 @@ class Supervised final : CreateGuard {
   // supervised.cc
   io::Task<Result<>> finish_run(api::Exit exit, bool begun);
   void tell_end();
-  io::Task<bool> drain();
-  [[noreturn]] static void end_for_successor(const Error& why);
   io::Task<Result<>> bring_home();
-  io::Task<Result<>> finish_lines();
   io::Task<Result<>> back_off();
   io::Task<Result<>> skip_run();
-  void start_streams();
   Result<> save_once();
   io::Task<Result<>> save();
   io::Task<Result<>> await_running();
@@ -152,15 +145,16 @@ class Supervised final : CreateGuard {
 
   SupervisorHost& host_;
   Definition definition_;
-  LogFile log_;
+  LogOptions log_;
   std::optional<SupervisedRun> run_;
-  sys::Fd console_;    ///< our end of the socket that init sends its terminal to, during a creation
-  io::Event begun_;    ///< the first run has begun or could not
-  io::Event running_;  ///< a run is in progress, or nothing will ever be
-  io::Event idle_;     ///< the run that was in progress is over, and its end on record
-  io::Event ended_;    ///< nothing is due any more
-  io::Event settled_;  ///< live() is over
-  io::Event nudge_;    ///< somebody wants a back-off, or a start that hangs, to end
+  std::unique_ptr<Output> output_;  ///< while there is a run
+  sys::Fd console_;                 ///< our end of the socket that init sends its terminal to, during a creation
+  io::Event begun_;                 ///< the first run has begun or could not
+  io::Event running_;               ///< a run is in progress, or nothing will ever be
+  io::Event idle_;                  ///< the run that was in progress is over, and its end on record
+  io::Event ended_;                 ///< nothing is due any more
+  io::Event settled_;               ///< live() is over
+  io::Event nudge_;                 ///< somebody wants a back-off, or a start that hangs, to end
   io::Event removal_over_;
   std::optional<Error> first_error_;
   bool found_log_ = false, log_prepared_ = false;

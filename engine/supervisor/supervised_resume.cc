@@ -28,14 +28,21 @@ void Supervised::take_over(HeldRun kept) {
   run_->out = std::move(kept.out);
   run_->err = std::move(kept.err);
   run_->exit = kept.exit;
-  start_streams();
+  output_->copy(run_->slot, run_->out, run_->err);
+}
+
+LogFile* Supervised::resume_output() {
+  auto output = std::make_unique<LocalOutput>(host_.env.loop, host_.copier, log_);
+  LogFile* const log = &output->log();
+  output_ = std::move(output);
+  return log;
 }
 
 std::optional<KeptSlot> Supervised::kept() const {
   if (!run_ || !run_->pidfd) return std::nullopt;
   KeptSlot kept;
   kept.slot = run_->slot;
-  kept.kind = static_cast<uint32_t>(HeldKind::kContainer);
+  kept.kind = output_->held_kind();
   kept.owner = definition_.owner();
   kept.pid = run_->pid;
   kept.fds[kHeldOut] = run_->out.get();

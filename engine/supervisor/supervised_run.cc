@@ -88,40 +88,42 @@ io::Task<> Supervised::lend_place(io::Semaphore::Permit& permit) {
   if (wake != io::Wake::kCancelled) permit.release();
 }
 
-Result<> Supervised::check_log_answers() const {
-  if (!names_its_log()) return {};
-  const auto reached = sys::check_answers(log_.path());
-  if (reached) return {};
-  return fail(
-      cat("log ", log_.path(), ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+Result<std::unique_ptr<Output>> Supervised::find_output() const {
+  if (names_its_log()) {
+    const auto reached = sys::check_answers(log_.path);
+    if (!reached)
+      return fail(
+          cat("log ", log_.path, ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+  }
+  return std::make_unique<LocalOutput>(host_.env.loop, host_.copier, log_);
 }
 
-Result<FoundLogPlace> Supervised::find_log() {
-  log_place_.reset();
-  GANTRY_TRY(check_log_answers());
-  GANTRY_LET(FoundLogPlace found, find_log_place(log_.options()));
+io::Task<Result<FoundLogPlace>> Supervised::find_log() {
+  GANTRY_CO_LET(const std::unique_ptr<Output> output, find_output());
+  GANTRY_CO_LET(FoundLogPlace found, co_await output->find_place());
   log_place_ = found.place;
-  return found;
+  co_return found;
 }
 
-LogPlace Supervised::log_place() {
-  if (!log_place_ || !log_place_->is_settled()) (void)find_log();
-  return log_place_ ? *log_place_ : log_place_by_name(log_.options());
+io::Task<> Supervised::refresh_log_place() {
+  if (!log_place_ || !log_place_->is_settled()) (void)co_await find_log();
 }
 
-Result<> Supervised::prepare_log() {
-  if (log_.options().driver == LogDriver::kNone) return {};
-  GANTRY_TRY(check_log_answers());
-  if (!std::exchange(log_prepared_, true))
-    found_log_ = ::faccessat(AT_FDCWD, log_.path().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-  GANTRY_TRY(log_.prepare());
-  log_place_.reset();  // its directories are there now
-  return {};
+io::Task<Result<>> Supervised::prepare_output() {
+  GANTRY_CO_LET(output_, find_output());
+  bool found = true;
+  const Result<> prepared = co_await output_->prepare(run_->slot, found);
+  if (!std::exchange(log_prepared_, true)) found_log_ = found;
+  if (!prepared) co_return prepared;
+  // Its directories are there now.
+  if (names_its_log()) co_await refresh_log_place();
+  co_return Result<>();
 }
 
-Result<> Supervised::remove_log() {
-  GANTRY_TRY(check_log_answers());
-  return log_.remove_all();
+io::Task<Result<>> Supervised::remove_log(io::Deadline deadline) {
+  GANTRY_CO_LET(const std::unique_ptr<Output> output, find_output());
+  Result<> removed = co_await output->remove_log(deadline);
+  co_return removed;
 }
 
 /// What has been loaded may hold the container's lock: it is gone when this returns.
@@ -144,11 +146,10 @@ io::Task<Result<>> Supervised::create_and_start() {
   GANTRY_CO_TRY(co_await clear_remains());
   GANTRY_CO_LET(std::string config, host_.definitions.load_config(definition_.id));
   GANTRY_CO_TRY(admit(config));
-  GANTRY_CO_TRY(prepare_log());
   GANTRY_CO_LET(const uint32_t slot, host_.slots.take());
   run_.emplace();
   run_->slot = slot;
-  Result<> begun = host_.copier.open_slot(slot);
+  Result<> begun = co_await prepare_output();
   if (begun) begun = co_await create(std::move(config));
   if (begun) co_return begun;
   // Also when we were cancelled: init must not stay without anybody who knows it.
@@ -186,7 +187,7 @@ io::Task<Result<>> Supervised::create(std::string config) {
   console_.reset();
   run_->pid = created.init.pid;
   run_->pidfd = std::move(created.init.pidfd);
-  start_streams();
+  output_->copy(run_->slot, run_->out, run_->err);
   Result<> started = co_await start_created(std::move(created));
   co_return started;
 }
@@ -204,7 +205,7 @@ io::Task<Result<>> Supervised::secure(const sys::Child& init, bool terminal) {
   }
   KeeperHold hold;
   hold.slot = run_->slot;
-  hold.kind = static_cast<uint32_t>(HeldKind::kContainer);
+  hold.kind = output_->held_kind();
   hold.owner = definition_.owner();
   hold.pid = init.pid;
   hold.fds[kHeldOut] = run_->out.get();
@@ -229,7 +230,7 @@ io::Task<> Supervised::abandon_run() {
     const io::Deadline deadline = io::Deadline::in_ms(kReapLimitMs);
     (void)co_await host_.env.exits.wait(run_->pid, run_->pidfd.get(), deadline);
   }
-  if (run_->streams) (void)co_await run_->streams->end();
+  if (output_) co_await output_->stop();
   Result<> removed = co_await remove(host_.env, definition_.id, true);
   if (!removed) log_warning(cat("container ", definition_.id, ": ", removed.error().text));
   Result<> released = co_await release_run();
@@ -239,10 +240,10 @@ io::Task<> Supervised::abandon_run() {
 /// Gives back what the run had; its output is all in the log.
 io::Task<Result<>> Supervised::release_run() {
   const uint32_t slot = run_->slot;
+  if (output_) output_->close();
+  output_.reset();
   run_.reset();
-  log_.release();
   Result<> released = co_await host_.keeper.release(slot);
-  host_.copier.close_slot(slot);
   // Without a keeper its slot is not passed on to the next one.
   if (host_.keeper.gone().is_set()) released = Result<>();
   // What the keeper still holds is no place for another run: the next supervisor releases it.

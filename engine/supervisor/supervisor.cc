@@ -77,7 +77,7 @@ Supervisor::~Supervisor() = default;
                                               bool fresh) {
   co_await container->live(std::move(kept), fresh);
   // Whether or not the client who asked for it is still there to hear of it.
-  if (container->is_stillborn()) forget(container, container->found_log());
+  if (container->is_stillborn()) co_await forget(container, container->found_log());
 }
 
 void Supervisor::adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh) {

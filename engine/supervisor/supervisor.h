@@ -95,9 +95,10 @@ class Supervisor final : public Service {
   io::Task<Result<>> remove_unreadable(api::Remove call);
   uint32_t unused_key() const;
   io::Task<Result<>> signal(api::Signal call);
-  void forget(const std::shared_ptr<Supervised>& container, bool keep_log);
+  io::Task<> forget(std::shared_ptr<Supervised> container, bool keep_log);
+  bool is_known(const std::shared_ptr<Supervised>& container) const;
   // claim_log.cc
-  Result<> check_log_is_free(Supervised& container) const;
+  io::Task<Result<>> check_log_is_free(std::shared_ptr<Supervised> container) const;
   api::ListReply list() const;
   api::StatusReply status() const;
   Result<std::shared_ptr<Supervised>> find(const std::string& id) const;
