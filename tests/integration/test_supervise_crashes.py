@@ -88,7 +88,7 @@ def test_a_copier_that_cannot_go_on_ends_the_supervisor_for_another(supervised, 
     assert host.read(supervised.errors).count("the copier of output cannot go on") == 4
 
 
-PAGE, BATCH, SLOTS = 4096, 4096 + 65536, 16384
+PAGE, BATCH, SLOTS = 4096, 4096 + (256 << 10), 16384
 OWN_BATCHES = PAGE + BATCH + SLOTS * 128
 FIRST_RUN_SLOT = 2
 
