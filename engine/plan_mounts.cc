@@ -40,7 +40,7 @@ std::string map_text(const std::vector<IdMapping>& mappings) {
 
 /// tmpfs and /dev are filled by the mounts, devices and links that follow: "ro" comes last (MT-19).
 bool waits_for_readonly(const Draft& draft, const Mount& mount, const MountArgs& args, std::string_view destination) {
-  if ((args.attr_set & MOUNT_ATTR_RDONLY) == 0 || args.kind == init::MountKind::kRemount) return false;
+  if ((args.attr_set & MOUNT_ATTR_RDONLY) == 0) return false;
   const bool is_tmpfs = args.kind == init::MountKind::kFilesystem && mount.type == "tmpfs";
   return (is_tmpfs || destination == "/dev") && draft.deferred.size() < init::kMaxKept;
 }

@@ -25,9 +25,10 @@ struct IdMapping {
   bool operator==(const IdMapping&) const = default;
 };
 
+/// In characters; without a terminal it has no meaning, so any number is accepted then (PR-02).
 struct ConsoleSize {
-  uint16_t rows = 0;
-  uint16_t columns = 0;
+  uint64_t rows = 0;
+  uint64_t columns = 0;
 };
 
 struct Rlimit {

@@ -51,6 +51,14 @@ Result<> check_rlimits(const Process& process, std::string_view place) {
   return {};
 }
 
+Result<> check_console(const Process& process, std::string_view place) {
+  if (!process.terminal || !process.console_size) return {};
+  for (const uint64_t size : {process.console_size->rows, process.console_size->columns}) {
+    if (size > UINT16_MAX) return fail(cat(place, ".consoleSize: ", size, " is above 65535"));  // struct winsize
+  }
+  return {};
+}
+
 Result<> check_user(const User& user, std::string_view place) {
   if (user.uid == kNoId) return fail(cat(place, ".user.uid: 4294967295 is not a user id"));
   if (user.gid == kNoId) return fail(cat(place, ".user.gid: 4294967295 is not a group id"));
@@ -141,6 +149,7 @@ Result<> check_process_at(const Process& process, std::string_view place, std::v
   if (process.cwd.front() != '/') return fail("Cwd must be an absolute path");
   if (process.args.empty()) return fail("args must not be empty");
   if (!process.selinux_label.empty()) return fail(std::string(kNoSelinux));
+  GANTRY_TRY(check_console(process, place));
   GANTRY_TRY(check_env(process, place));
   GANTRY_TRY(check_rlimits(process, place));
   GANTRY_TRY(check_user(process.user, place));

@@ -230,6 +230,12 @@ void open_real_directory(Mounting& mounting) {
   mounting.target = static_cast<int>(fd);
 }
 
+bool is_directory(Context& ctx, int fd) {
+  Stat object;
+  must(ctx, stat_fd(fd, &object), "fstat");
+  return (object.st_mode & kSIfmt) == kSIfdir;
+}
+
 int detached_mount(Mounting& mounting) {
   if (mounting.args.kind == MountKind::kFilesystem) {
     if (mounting.wants(kMountRealDirectory)) {
@@ -240,11 +246,20 @@ int detached_mount(Mounting& mounting) {
     return filesystem_mount(mounting);
   }
   const int mount = bind_source(mounting);
-  Stat object;
-  must(mounting.ctx, stat_fd(mount, &object), "fstat");
-  open_target(mounting, (object.st_mode & kSIfmt) == kSIfdir ? Make::kDirectory : Make::kFile);
+  open_target(mounting, is_directory(mounting.ctx, mount) ? Make::kDirectory : Make::kFile);
   set_bind_attributes(mounting, mount);
   return mount;
+}
+
+/// A file on a directory is EINVAL to move_mount(2) and ENOTDIR to mount(2), whose words callers look for (CT-05).
+void attach(const Mounting& mounting, int mount) {
+  Context& ctx = mounting.ctx;
+  const long attached = attach_mount(mount, mounting.target);
+  if (attached == -kEINVAL && is_directory(ctx, mounting.target) && !is_directory(ctx, mount))
+    die(ctx, kENOTDIR, "move_mount");
+  must(ctx, attached, "move_mount");
+  close_fd(mounting.target);
+  forget_parent(ctx);
 }
 
 /// Changes what is mounted at the destination already.
@@ -273,9 +288,7 @@ void step_mount(Context& ctx, const Step& step) {
   finish_attributes(mounting, mount);
   if (!is_remount) {
     guard_procfs(mounting, mount);
-    must(ctx, attach_mount(mount, mounting.target), "move_mount");
-    close_fd(mounting.target);
-    forget_parent(ctx);
+    attach(mounting, mount);
   }
   if (mounting.args.keep > 0) {
     ctx.kept[mounting.args.keep - 1] = mount;

@@ -126,6 +126,32 @@ const char** room_for(Context& ctx, uint64_t places) {
       must(ctx, call(__NR_mmap, nullptr, size, kReadWrite, kPrivateAnonymous, -1, 0), "mmap"));
 }
 
+[[noreturn]] void end_by_signal(int signo) {
+  constexpr int kSignaled = 128;
+  exit_now(kSignaled + signo);
+}
+
+void never_called() {}
+
+/// struct sigaction of the kernel. Some architectures do not deliver without a restorer; nothing returns to it.
+struct SignalAction {
+  void (*handler)(int);
+  unsigned long flags;
+  void (*restorer)();
+  uint64_t mask;
+};
+
+/// The first process of a pid namespace is deaf to signals that it does not handle: `kill` would say that it has ended
+/// a created container which goes on waiting. execve takes the handlers away again.
+void heed_end_signals() {
+  if (call(__NR_getpid) != 1) return;
+  constexpr int kHangup = 1, kInterrupt = 2, kQuit = 3, kTerminate = 15;
+  constexpr int kEnds[] = {kHangup, kInterrupt, kQuit, kTerminate};
+  constexpr unsigned long kHasRestorer = 0x04000000;
+  const SignalAction end = {end_by_signal, kHasRestorer, never_called, 0};
+  for (const int signo : kEnds) call(__NR_rt_sigaction, signo, &end, nullptr, sizeof end.mask);
+}
+
 }  // namespace
 
 const Step* find_step(const Context& ctx, Op op) {
@@ -174,6 +200,7 @@ void step_ready(Context& ctx, const Step&) {
   await_born(ctx);
   if (ctx.launcher >= 0) close_fd(ctx.launcher);
   ctx.launcher = -1;
+  if (ctx.plan.header->kind == Kind::kContainer) heed_end_signals();
   if ((ctx.plan.header->flags & kHeaderCommitAhead) == 0) tell(ctx, Tag::kReady, 0);
   await(ctx, Tag::kCommit);
   // A hook's socket stays, close-on-exec: whether it could be executed is still the engine's business.

@@ -52,6 +52,27 @@ def test_kd03_kill_of_a_created_container(runtime, bundle):
     runtime.wait_stopped(b)
 
 
+@pytest.mark.parametrize("pid_namespace", [True, False], ids=["own pid namespace", "the host's"])
+@pytest.mark.parametrize("signo", ["TERM", "INT", "HUP", "QUIT"])
+def test_kd03_a_created_container_ends_by_the_usual_signals(runtime, bundle, signo, pid_namespace):
+    """The first process of a pid namespace hears of no signal by itself."""
+    b = bundle("true")
+    if not pid_namespace:
+        b.without_namespace("pid")
+    runtime.create(b).ok()
+    runtime.kill(b, signo).ok()
+    runtime.wait_stopped(b)
+    runtime.delete(b).ok()
+
+
+def test_kd03_signals_of_the_program_are_its_own(runtime, bundle):
+    """What makes a created container end is forgotten at execve."""
+    b = bundle("sh", "-c", "grep -E 'Sig(Ign|Cgt)' /proc/1/status; kill -TERM 1; echo alive")
+    assert runtime.run(b).ok().out.split()[-1] == "alive"
+    seen = runtime.probe(bundle())["status"]
+    assert int(seen["SigIgn"], 16) == 0 and int(seen["SigCgt"], 16) == 0
+
+
 def test_kd03_kill_of_a_stopped_container(runtime, bundle):
     b = bundle("true")
     runtime.up(b)

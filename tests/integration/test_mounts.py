@@ -286,6 +286,18 @@ def test_mt19_read_only_dev_still_has_its_nodes(runtime, bundle):
     assert runtime.run(b).ok().out == "1\n"
 
 
+def test_mt19_dev_remounted_read_only_still_has_its_nodes(runtime, bundle):
+    b = bundle("sh", "-c", "test -c /dev/null && touch /dev/x; echo $?")
+    b.mount("/dev", "tmpfs", "tmpfs", ["remount", "ro", "nosuid"])
+    assert runtime.run(b).ok().out == "1\n"
+
+
+def test_ct05_file_on_a_directory_is_no_directory(runtime, bundle, source):
+    """Callers tell a mistaken volume by these words."""
+    runtime.run(bundle("true").mount("/mnt", f"{source}/file", "bind", ["bind"])).fails("/mnt", "not a directory")
+    runtime.run(bundle("true").mount("/etc/passwd", source, "bind", ["bind"])).fails("/etc/passwd", "not a directory")
+
+
 @differs_from(OLD, "follows or words it differently")
 @pytest.mark.parametrize("name", ["proc", "sys"])
 def test_mt17_symlinked_proc_or_sys_is_refused(runtime, bundle, name):

@@ -54,6 +54,15 @@ def test_sc_status(runtime, bundle, nnp):
     assert runtime.probe(bundle())["status"]["Seccomp"] == "0"
 
 
+@differs_from("runc", "hangs or is already dead, depending on the version")
+@pytest.mark.parametrize("nnp", [True, False], ids=["nnp", "no nnp"])
+def test_sc01_filter_that_refuses_every_call_ends_the_container(runtime, bundle, nnp):
+    """Not even exit_group(2) is left to the process then: it must end all the same, and not spin."""
+    b = bundle("true", process={"noNewPrivileges": nnp}, linux={"seccomp": profile(default="SCMP_ACT_ERRNO")})
+    assert runtime.run(b).code != 0
+    assert not os.path.exists(f"{runtime.root}/{b.id}")
+
+
 @pytest.mark.parametrize("more, name", [({}, "EPERM"), ({"errnoRet": 38}, "ENOSYS"), ({"errnoRet": 95}, "EOPNOTSUPP")], ids=str)
 @pytest.mark.parametrize("nnp", [True, False], ids=["nnp", "no nnp"])
 def test_sc02_errno(runtime, bundle, nnp, more, name):

@@ -109,6 +109,9 @@ TEST_CASE("PR-12 PR-21 ranges of ids and scores") {
   CHECK_THAT(process_error(R"("user":{"additionalGids":[4294967295]})"), Catch::Contains("not a group id"));
   CHECK_THAT(process_error(R"("oomScoreAdj":1001)"), Catch::Contains("outside -1000 to 1000"));
   CHECK(process_error(R"("oomScoreAdj":-1000)").empty());
+  CHECK(process_error(R"("consoleSize":{"height":65536,"width":1})").empty());
+  CHECK_THAT(process_error(R"("terminal":true,"consoleSize":{"height":1,"width":65536})"),
+             Catch::Contains("consoleSize: 65536 is above 65535"));
 }
 
 TEST_CASE("PR-10 MT-02 warnings") {
