@@ -199,9 +199,10 @@ io::Task<Result<>> Creation::dial_sockets() {
 /// Takes the id: from here on there is something to undo.
 Result<> Creation::claim() {
   GANTRY_LET(StateDir dir, env_.store.create(record_.id));
-  dir_.emplace(std::move(dir));
-  GANTRY_LET(const bool locked, dir_->try_lock());
+  GANTRY_LET(const bool locked, dir.try_lock());
+  // A delete that has found it without a record: it takes it away.
   if (!locked) return fail("container with given ID already exists");
+  dir_.emplace(std::move(dir));
   GANTRY_TRY(dir_->save(record_));
   const bool own_cgroup = request_.supervised && !request_.supervised->cgroups_path.empty();
   if (own_cgroup) GANTRY_TRY(dir_->save_cgroups_path(request_.supervised->cgroups_path));

@@ -61,6 +61,9 @@ io::Task<Result<>> remove_half_made(Env& env, std::string id) {
   GANTRY_CO_LET(StateDir dir, env.store.open(id));
   GANTRY_CO_LET(const bool mine, dir.try_lock());
   if (!mine) co_return fail(cat("container ", id, " is being created"));
+  // Nobody had the lock for a moment: by now it may be whole, or another one. Then there was none when we looked.
+  const auto record = dir.load();
+  if (record || record.error().sys_errno != ENOENT) co_return Result<>();
   Loaded remains{std::move(dir), ContainerRecord(), RecordHealth::kCrashed, Status::kStopped, sys::Fd()};
   recall_cgroups(remains.dir, remains.record);
   GANTRY_CO_TRY(co_await end_cgroup(env, remains));

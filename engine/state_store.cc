@@ -129,8 +129,10 @@ Result<StateDir> StateStore::create(const std::string& id) {
   }
   if (made < 0 && errno == EEXIST) return fail("container with given ID already exists");
   if (made < 0) return fail_path(errno, "mkdir", path);
-  GANTRY_LET(sys::Fd dir, sys::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return StateDir(id, std::move(dir));
+  auto dir = sys::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (dir) return StateDir(id, std::move(*dir));
+  ::rmdir(path.c_str());
+  return forward(std::move(dir));
 }
 
 Result<StateDir> StateStore::open(const std::string& id) const {
@@ -143,6 +145,7 @@ Result<StateDir> StateStore::open(const std::string& id) const {
 
 Result<> StateStore::remove(const StateDir& dir) const {
   GANTRY_LET(const sys::Fd root, sys::open_file(root_, O_RDONLY | O_DIRECTORY));
+  if (!sys::is_entry(root, dir.id(), dir.fd())) return {};
   return sys::remove_tree_at(root, dir.id());
 }
 

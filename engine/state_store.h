@@ -97,7 +97,7 @@ class StateStore {
   Result<StateDir> create(const std::string& id);
   /// "container does not exist".
   Result<StateDir> open(const std::string& id) const;
-  /// Removes the directory and everything in it.
+  /// Removes the directory and everything in it; a namesake that has taken its place stays. The caller has its lock.
   Result<> remove(const StateDir& dir) const;
   /// Ids of all directories, sorted. A missing root is empty, or an error when it was named explicitly.
   Result<std::vector<std::string>> ids() const;

@@ -25,6 +25,12 @@ Result<Fd> open_at(const Fd& dir, const std::string& name, int flags, mode_t mod
   return fd;
 }
 
+bool is_entry(const Fd& dir, const std::string& name, const Fd& fd) {
+  struct stat open, named;
+  if (::fstat(fd.get(), &open) < 0 || ::fstatat(dir.get(), name.c_str(), &named, AT_SYMLINK_NOFOLLOW) < 0) return false;
+  return open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
 Result<std::string> read_all(const Fd& fd, size_t limit) {
   std::string bytes;
   std::array<char, 8192> chunk;

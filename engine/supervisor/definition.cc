@@ -182,6 +182,19 @@ Result<bool> DefinitionStore::try_lock_shared() const {
   return try_flock(dir_, LOCK_SH, path_);
 }
 
+Result<sys::Fd> DefinitionStore::try_lock_one(const std::string& id) const {
+  GANTRY_LET(sys::Fd dir, open_dir(id));
+  GANTRY_LET(const bool mine, try_flock(dir, LOCK_EX, dir_of(id)));
+  if (!mine) return sys::Fd();
+  // Who had it before may have removed the directory, and somebody else have made another one.
+  if (!sys::is_entry(dir_, id, dir)) return sys::Fd();
+  return dir;
+}
+
+bool DefinitionStore::has(const std::string& id) const {
+  return ::faccessat(dir_.get(), cat(id, "/", kDefinitionFile).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 Result<sys::Fd> DefinitionStore::open_dir(const std::string& id) const {
   return sys::open_at(dir_, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
@@ -190,8 +203,7 @@ Result<> DefinitionStore::create(const Definition& definition, std::string_view 
   const std::string& id = definition.id;
   if (::mkdirat(dir_.get(), id.c_str(), 0700) < 0 && errno != EEXIST) return fail_path(errno, "mkdir", dir_of(id));
   // Logs of a removed namesake may be there; a definition may not.
-  if (::faccessat(dir_.get(), cat(id, "/", kDefinitionFile).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-    return std::unexpected(Error{"container with given ID already exists", EEXIST});
+  if (has(id)) return std::unexpected(Error{"container with given ID already exists", EEXIST});
   Result<> filled = fill(definition, config);
   if (filled) return filled;
   (void)remove(id, true);
@@ -251,10 +263,9 @@ Result<std::vector<std::string>> DefinitionStore::ids() const {
   (void)again.release();
   std::vector<std::string> found;
   while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string name(entry->d_name);
-    if (name.starts_with('.') || name.starts_with('@')) continue;
-    if (::faccessat(dir_.get(), cat(name, "/", kDefinitionFile).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-      found.push_back(name);
+    std::string name(entry->d_name);
+    if (name.starts_with('.') || name.starts_with('@') || !has(name)) continue;
+    found.push_back(std::move(name));
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -299,8 +310,7 @@ Result<> DefinitionStore::flush(const std::string& id) const {
   return keep_flushed(id, definition);
 }
 
-Result<> mark_stopped_by_user(const std::string& state_dir, const std::string& id) {
-  GANTRY_LET(const DefinitionStore store, DefinitionStore::open(state_dir));
+Result<> mark_stopped_by_user(const DefinitionStore& store, const std::string& id) {
   auto loaded = store.load(id);
   if (!loaded && loaded.error().sys_errno == ENOENT) return {};
   if (!loaded) return forward(std::move(loaded));

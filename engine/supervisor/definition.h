@@ -75,6 +75,12 @@ class DefinitionStore {
   Result<bool> try_lock() const;
   /// For those who act in the place of a supervisor that is not there: keeps supervisors away, but not one another.
   Result<bool> try_lock_shared() const;
+  /// What these need for each definition that they change or remove: keeps them away from one another, as long as the
+  /// descriptor is open. Empty when somebody else has it; ENOENT when there is no ID/.
+  Result<sys::Fd> try_lock_one(const std::string& id) const;
+
+  /// Whether there is a definition.json, of whatever worth.
+  bool has(const std::string& id) const;
 
   /// Makes ID/ with config.json. EEXIST when there is one. A failure leaves nothing.
   Result<> create(const Definition& definition, std::string_view config) const;
@@ -104,8 +110,8 @@ class DefinitionStore {
   sys::Fd dir_;
 };
 
-/// For whoever acts on a container whose supervisor is dead: no later supervisor starts it again. The container's lock
-/// is held by the caller. A definition that is not there is fine.
-Result<> mark_stopped_by_user(const std::string& state_dir, const std::string& id);
+/// For whoever acts on a container whose supervisor is dead: no later supervisor starts it again. The caller has the
+/// lock of try_lock_one(). A definition that is not there is fine. Waits for the disk if there is a restart policy.
+Result<> mark_stopped_by_user(const DefinitionStore& store, const std::string& id);
 
 }  // namespace gantry

@@ -1,7 +1,5 @@
 #include "engine/supervisor/ownership.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -12,7 +10,6 @@
 #include "engine/supervisor/stop_signal.h"
 #include "io/timer.h"
 #include "io/watch.h"
-#include "sys/file.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -56,10 +53,12 @@ io::Task<Result<bool>> ask_patiently(Env& env, SupervisorAddress address, api::C
   co_return false;
 }
 
-/// Who does it: a supervisor, or we, who keep new supervisors from reading the definitions as long as this lives.
+/// Who does it: a supervisor, or we.
 struct Turn {
   bool done = false;
-  std::optional<DefinitionStore> right;  ///< none where there are no definitions
+  /// The right to the definitions, which keeps new supervisors from reading them as long as this lives; none where there
+  /// are none. No definition is touched without it.
+  std::optional<DefinitionStore> definitions;
 };
 
 /// Asks the supervisor, or takes its place. One that is about to start has read the definitions, and would write over
@@ -72,8 +71,8 @@ io::Task<Result<Turn>> ask_or_take(Env& env, SupervisedPlace place, api::Call ca
         patiently ? ask_patiently(env, place.address, call) : ask_owner(env, place.address, call);
     GANTRY_CO_LET(turn.done, co_await std::move(asking));
     if (turn.done || ::access(place.state_dir.c_str(), F_OK) < 0) co_return std::move(turn);
-    GANTRY_CO_LET(turn.right, DefinitionStore::open(place.state_dir));
-    GANTRY_CO_LET(const bool taken, turn.right->try_lock_shared());
+    GANTRY_CO_LET(turn.definitions, DefinitionStore::open(place.state_dir));
+    GANTRY_CO_LET(const bool taken, turn.definitions->try_lock_shared());
     if (taken) co_return std::move(turn);
     if (limit.expired())
       co_return fail(cat("state directory ", place.state_dir, " is in use by a supervisor that does not answer at ",
@@ -87,27 +86,38 @@ SupervisedPlace recorded_place(const Env& env, const ContainerRecord& record) {
   return {{record.supervisor_socket, cat(env.program, " supervise")}, record.state_dir};
 }
 
-/// Marks the definition while nobody else is at work on the container. One without a record (of an earlier boot) has no
-/// lock and nobody who works on it.
-io::Task<Result<>> mark(Env& env, std::string state_dir, std::string id) {
-  if (::access(state_dir.c_str(), F_OK) < 0) co_return Result<>();
-  const Result<Loaded> lock = co_await load_locked(env, id);
-  if (!lock && lock.error().sys_errno != ENOENT) co_return std::unexpected(lock.error());
-  co_return mark_stopped_by_user(state_dir, id);
+/// What only one command at a time may have of a container: empty when there is no definition of it, nor a log, or all
+/// of that has been removed meanwhile.
+io::Task<Result<sys::Fd>> lock_definition(Env& env, const DefinitionStore& definitions, std::string id) {
+  const io::Deadline limit = io::Deadline::in_ms(kAnswerMs);
+  for (;;) {
+    auto dir = definitions.try_lock_one(id);
+    if (!dir && dir.error().sys_errno == ENOENT) co_return sys::Fd();
+    if (!dir) co_return forward(std::move(dir));
+    if (*dir) co_return std::move(*dir);
+    if (limit.expired())
+      co_return fail(cat("container ", id, " is busy: another command that stops or removes it has not finished within ",
+                         kAnswerMs / 1000, " s"));
+    const io::Wake wake = co_await io::sleep_for(env.loop, kLookPause);
+    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for another command");
+  }
 }
 
-bool is_defined(const std::string& state_dir, const std::string& id) {
-  return ::access(cat(state_dir, "/", id, "/definition.json").c_str(), F_OK) == 0;
+/// Marks the definition, unless somebody who removes it was first. False: there is none.
+io::Task<Result<bool>> mark(Env& env, const Turn& turn, std::string id) {
+  if (!turn.definitions) co_return false;
+  GANTRY_CO_LET(const sys::Fd lock, co_await lock_definition(env, *turn.definitions, id));
+  if (!lock || !turn.definitions->has(id)) co_return false;
+  GANTRY_CO_TRY(mark_stopped_by_user(*turn.definitions, id));
+  co_return true;
 }
 
 /// Removes the definition, and the log wherever it is.
-Result<> remove_definition(const std::string& state_dir, const std::string& id, bool keep_log) {
-  if (!is_defined(state_dir, id)) return {};
-  GANTRY_LET(const DefinitionStore store, DefinitionStore::open(state_dir));
-  const auto loaded = store.load(id);
+Result<> remove_definition(const DefinitionStore& definitions, const std::string& id, bool keep_log) {
+  const auto loaded = definitions.load(id);
   auto log = parse_log_options(loaded ? loaded->definition.log : "");
   if (log && !log->path.empty() && !keep_log) GANTRY_TRY(LogFile(std::move(*log)).remove_all());
-  return store.remove(id, keep_log);
+  return definitions.remove(id, keep_log);
 }
 
 /// What has been loaded may hold the container's lock: it is gone when this returns.
@@ -117,33 +127,21 @@ Result<> check_removable(const Env& env, const std::string& id) {
   return {};
 }
 
-/// Of several commands that remove one container the later ones find it gone. Empty: there is nothing of it anyhow.
-io::Task<Result<sys::Fd>> await_turn(Env& env, std::string path) {
-  const io::Deadline limit = io::Deadline::in_ms(kAnswerMs);
-  auto dir = sys::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (!dir && dir.error().sys_errno == ENOENT) co_return sys::Fd();
-  if (!dir) co_return forward(std::move(dir));
-  while (::flock(dir->get(), LOCK_EX | LOCK_NB) < 0) {
-    if (errno != EWOULDBLOCK) co_return fail_path(errno, "flock", path);
-    if (limit.expired()) co_return fail("another command is still removing it");
-    const io::Wake wake = co_await io::sleep_for(env.loop, kLookPause);
-    if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for another removal");
+/// Of several commands that remove one container the later ones find it gone.
+io::Task<Result<>> remove_here(Env& env, const Turn& turn, std::string id, bool force, bool keep_log) {
+  sys::Fd lock;
+  if (turn.definitions) {
+    GANTRY_CO_LET(lock, co_await lock_definition(env, *turn.definitions, id));
   }
-  co_return std::move(*dir);
-}
-
-io::Task<Result<>> remove_here(Env& env, std::string state_dir, std::string id, bool force, bool keep_log) {
-  std::string path = cat(state_dir, "/", id);
-  GANTRY_CO_LET(const sys::Fd turn, co_await await_turn(env, std::move(path)));
-  const bool defined = is_defined(state_dir, id);
+  const bool defined = lock && turn.definitions->has(id);
   if (!force) GANTRY_CO_TRY(check_removable(env, id));
   Result<> marked;
-  if (defined) marked = co_await mark(env, state_dir, id);
+  if (defined) marked = mark_stopped_by_user(*turn.definitions, id);
   // A full disk takes no mark, and must not keep anybody from making room.
   if (!marked && !force) co_return marked;
   Result<> removed = co_await remove(env, id, force);
   if (!removed && !(defined && removed.error().sys_errno == ENOENT)) co_return removed;
-  co_return remove_definition(state_dir, id, keep_log);
+  co_return defined ? remove_definition(*turn.definitions, id, keep_log) : Result<>();
 }
 
 /// Asks it to end, waits, and kills it.
@@ -167,13 +165,12 @@ io::Task<Result<>> end_container(Env& env, std::string id, unsigned grace_second
 }
 
 /// `turn` is given up as soon as the definition is marked: who reads it now starts nothing, and may wait for the end.
-io::Task<Result<>> stop_here(Env& env, std::string state_dir, std::string id, unsigned grace_seconds, Turn turn) {
+io::Task<Result<>> stop_here(Env& env, Turn turn, std::string id, unsigned grace_seconds) {
   if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
-  const bool defined = is_defined(state_dir, id);
-  if (defined) GANTRY_CO_TRY(co_await mark(env, state_dir, id));
-  turn.right.reset();
+  GANTRY_CO_LET(const bool marked, co_await mark(env, turn, id));
+  turn.definitions.reset();
   Result<> ended = co_await end_container(env, id, grace_seconds);
-  if (!ended && defined && ended.error().sys_errno == ENOENT) co_return Result<>();
+  if (!ended && marked && ended.error().sys_errno == ENOENT) co_return Result<>();
   co_return ended;
 }
 
@@ -186,7 +183,7 @@ io::Task<Result<>> owned_kill(Env& env, std::string id, int signo, bool all) {
     SupervisedPlace place = recorded_place(env, *record);
     GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, std::move(place), std::move(call), false));
     if (turn.done) co_return Result<>();
-    if (means_the_end(signo, *record)) GANTRY_CO_TRY(co_await mark(env, record->state_dir, id));
+    if (means_the_end(signo, *record)) GANTRY_CO_TRY(co_await mark(env, turn, id));
   }
   Result<> killed = co_await kill(env, id, signo, all);
   co_return killed;
@@ -226,7 +223,7 @@ io::Task<Result<>> owned_remove(Env& env, std::string id, bool force) {
   SupervisedPlace place = recorded_place(env, *record);
   GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, std::move(place), std::move(call), false));
   if (turn.done) co_return Result<>();
-  Result<> removed = co_await remove_here(env, record->state_dir, id, force, false);
+  Result<> removed = co_await remove_here(env, turn, id, force, false);
   co_return removed;
 }
 
@@ -242,7 +239,7 @@ io::Task<Result<>> stop_anyhow(Env& env, SupervisedPlace place, std::string id, 
   api::Call call = api::Stop{id, grace_seconds};
   GANTRY_CO_LET(Turn turn, co_await ask_or_take(env, place, std::move(call), true));
   if (turn.done) co_return Result<>();
-  Result<> stopped = co_await stop_here(env, place.state_dir, id, grace_seconds, std::move(turn));
+  Result<> stopped = co_await stop_here(env, std::move(turn), id, grace_seconds);
   co_return stopped;
 }
 
@@ -251,7 +248,7 @@ io::Task<Result<>> remove_anyhow(Env& env, SupervisedPlace place, std::string id
   GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, place, std::move(call), true));
   if (turn.done) co_return Result<>();
   if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
-  Result<> removed = co_await remove_here(env, place.state_dir, id, force, keep_log);
+  Result<> removed = co_await remove_here(env, turn, id, force, keep_log);
   co_return removed;
 }
 

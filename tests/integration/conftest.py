@@ -33,6 +33,7 @@ def peer_name():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "differs_from(peer, why): skip when the runtime under test is that peer")
+    config.addinivalue_line("markers", "ours(why): skip with every peer")
     config.addinivalue_line("markers", "alone: not while other tests run (scripts/test runs the others two at a time)")
     if os.geteuid() != 0:
         pytest.exit("integration tests need root", 2)
@@ -44,10 +45,19 @@ def pytest_configure(config):
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
+OURS = {"keeper", "stage", "supervised"}  # fixtures of what no peer has
+
+
 def pytest_collection_modifyitems(config, items):
+    if not config.gantry_peer:
+        return
     for item in items:
+        if OURS.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.skip(reason="about gantry's own supervisor"))
+        for mark in item.iter_markers("ours"):
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
         for mark in item.iter_markers("differs_from"):
-            if config.gantry_peer and config.gantry_peer.startswith(mark.args[0]):
+            if config.gantry_peer.startswith(mark.args[0]):
                 item.add_marker(pytest.mark.skip(reason=f"{mark.args[0]}: {mark.args[1]}"))
 
 

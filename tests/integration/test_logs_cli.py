@@ -8,10 +8,7 @@ import pytest
 from conftest import PROGRAM
 from lib.player import write_definition
 
-pytestmark = [
-    pytest.mark.differs_from("crun", "has no logs command"),
-    pytest.mark.differs_from("runc", "has no logs command"),
-]
+pytestmark = pytest.mark.ours("has no logs command")
 
 T1, T2, T3 = (f"2026-08-19T12:34:5{i}.000000000Z" for i in (1, 2, 3))
 

@@ -11,10 +11,7 @@ import pytest
 from lib import host
 from lib.player import Player, rewrite, write_definition
 
-pytestmark = [
-    pytest.mark.differs_from("crun", "has no supervisor"),
-    pytest.mark.differs_from("runc", "has no supervisor"),
-]
+pytestmark = pytest.mark.ours("has no supervisor")
 
 
 class Owned:

@@ -17,10 +17,7 @@ import pytest
 from conftest import PROGRAM
 from lib.player import Player
 
-pytestmark = [
-    pytest.mark.differs_from("crun", "has no supervisor"),
-    pytest.mark.differs_from("runc", "has no supervisor"),
-]
+pytestmark = pytest.mark.ours("has no supervisor")
 
 MESSAGE = re.compile(r'level=(\w+) msg=("(?:[^"\\]|\\.)*"|\S+)')
 

@@ -12,10 +12,7 @@ import pytest
 
 from lib import host
 
-pytestmark = [
-    pytest.mark.differs_from("crun", "has no supervisor"),
-    pytest.mark.differs_from("runc", "has no supervisor"),
-]
+pytestmark = pytest.mark.ours("has no supervisor")
 
 ACTIVATE = """
 import os, sys

@@ -2,6 +2,7 @@
 import collections
 import os
 import re
+import signal
 import subprocess
 
 from . import host
@@ -38,3 +39,24 @@ def steps(counts, budget, start=0):
 def killed_at(name, number, argv):
     """The command that runs argv and kills it with SIGKILL as it enters the given call."""
     return ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}", *argv]
+
+
+class Stopped:
+    """A command of the runtime that stops after the given call of its own, until go_on()."""
+
+    def __init__(self, runtime, work, name, number, *words):
+        self.runtime, self.report = runtime, f"{work}/stopped"
+        open(self.report, "wb").close()
+        prefix = ["strace", "-qq", "-o", self.report, "-e", f"trace={name}", "-e", f"inject={name}:signal=STOP:when={number}"]
+        self.process = runtime.in_view(prefix).spawn(*words)
+        host.eventually(lambda: self.stands() or not host.alive(self.process.pid), what=f"{words[0]} at {name} {number}")
+
+    def stands(self):
+        return "--- stopped by SIGSTOP ---" in host.read(self.report)
+
+    def go_on(self):
+        """Its result, when it is over."""
+        if host.alive(self.process.pid):
+            for pid in host.children(self.process.pid):
+                host.kill_quietly(pid, signal.SIGCONT)
+        return self.runtime.finish(self.process)
