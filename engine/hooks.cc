@@ -26,6 +26,7 @@ constexpr size_t kMaxOutput = 64 * 1024;
 // How long output may still come after the hook's own end, when something it left behind holds the pipe.
 constexpr int64_t kDrainMs = 100;
 constexpr int64_t kReapLimitMs = 10'000;
+constexpr std::string_view kCutShort = "cut short, and no further hooks are run";
 
 /// Collects one stream up to kMaxOutput and drops the rest, until EOF or cancellation.
 io::Task<> collect(io::Loop& loop, int fd, std::string& into) {
@@ -207,16 +208,55 @@ io::Task<Result<>> run_poststart(Env& env, const Hooks& hooks, const ContainerRe
   co_return ran;
 }
 
-io::Task<> run_poststop(Env& env, const Hooks& hooks, const ContainerRecord& record, std::string cwd) {
+namespace {
+
+io::Task<> run_poststop_hooks(Env& env, const std::vector<Hook>& hooks, const ContainerRecord& record,
+                              std::string cwd) {
   const std::string state = state_json(record, Status::kStopped, 0);
-  for (size_t index = 0; index < hooks.poststop.size(); ++index) {
-    HookRun run{hooks.poststop[index], state, HookContext(), -1};
-    run.context.label = cat("hooks.poststop[", index, "] ", hooks.poststop[index].path);
+  const std::string whose = env.poststop == nullptr ? std::string() : cat("container ", record.id, ": ");
+  for (size_t index = 0; index < hooks.size(); ++index) {
+    HookRun run{hooks[index], state, HookContext(), -1};
+    run.context.label = cat("hooks.poststop[", index, "] ", hooks[index].path);
     run.context.cwd = cwd;
     run.context.default_env = runtime_env();
     Result<> ran = co_await run_hook(env, std::move(run));
-    if (!ran) log_warning(cat(hook_prefix("poststop", index), ": ", ran.error().text));
+    if (ran) continue;
+    const bool cut_short = io::is_cancelled(ran.error());
+    log_warning(
+        cat(whose, hook_prefix("poststop", index), ": ", cut_short ? kCutShort : std::string_view(ran.error().text)));
+    if (cut_short) co_return;
   }
+}
+
+/// One container's hooks, as others see them.
+class RunningHooks {
+ public:
+  explicit RunningHooks(PoststopHooks& all) : all_(all) {
+    ++all_.running;
+    all_.idle.reset();
+  }
+  ~RunningHooks() {
+    if (--all_.running == 0) all_.idle.set();
+  }
+  RunningHooks(const RunningHooks&) = delete;
+  RunningHooks& operator=(const RunningHooks&) = delete;
+
+ private:
+  PoststopHooks& all_;
+};
+
+}  // namespace
+
+io::Task<> run_poststop(Env& env, const Hooks& hooks, const ContainerRecord& record, std::string cwd) {
+  if (hooks.poststop.empty()) co_return;
+  io::Task<> running = run_poststop_hooks(env, hooks.poststop, record, std::move(cwd));
+  if (env.poststop == nullptr) {
+    co_await io::shield(std::move(running));
+    co_return;
+  }
+  const RunningHooks counted(*env.poststop);
+  io::Task<> bounded = io::with_cancel(std::move(running), env.poststop->over);
+  co_await std::move(bounded);
 }
 
 }  // namespace gantry

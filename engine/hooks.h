@@ -10,8 +10,18 @@
 #include "engine/container.h"
 #include "engine/spec.h"
 #include "engine/verbs.h"
+#include "io/event.h"
 
 namespace gantry {
+
+/// The poststop hooks that run at the moment, of all containers of a process that is to end some day: whoever ends it
+/// waits for them. The container is gone, so that nobody else would run them again.
+struct PoststopHooks {
+  explicit PoststopHooks(io::Loop& loop) : idle(loop) { idle.set(); }
+  unsigned running = 0;   ///< containers, not hooks
+  io::Event idle;         ///< none are running
+  io::CancelSource over;  ///< cancelled when nobody can wait any longer: they are killed, and no further ones begin
+};
 
 /// The OCI state as hooks, seccomp agents and `state` see it: ociVersion, id, status, pid (absent when 0), bundle,
 /// annotations (HK-02).
@@ -30,7 +40,8 @@ io::Task<Result<>> run_create_container(Env& env, const Spec& spec, const Contai
 io::Task<Result<>> run_poststart(Env& env, const Hooks& hooks, const ContainerRecord& record,
                                  const sys::Fd& init_pidfd);
 
-/// poststop: failures are warnings and the rest still runs (LC-05).
+/// poststop: failures are warnings and the rest still runs (LC-05), also when the task is cancelled: only
+/// env.poststop->over cuts them short.
 io::Task<> run_poststop(Env& env, const Hooks& hooks, const ContainerRecord& record, std::string cwd);
 
 }  // namespace gantry

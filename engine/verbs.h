@@ -23,6 +23,7 @@ class Loop;
 class StateStore;
 class Spawner;
 class ExitSource;
+struct PoststopHooks;
 
 /// What a verb needs from its driver; passed, never global.
 struct Env {
@@ -32,6 +33,7 @@ struct Env {
   ExitSource& exits;
   std::string program = "gantry";  ///< argv[0]'s base name, for texts and default names
   unsigned inherited_fds = 0;      ///< how many of 3, 4, ... were open when the process started, without a gap
+  PoststopHooks* poststop = nullptr;  ///< hooks.h; none: the process ends when its verb does
 };
 
 struct CreateOptions {

@@ -56,8 +56,8 @@ io::Task<Result<bool>> ask_patiently(Env& env, SupervisorAddress address, api::C
 /// Who does it: a supervisor, or we.
 struct Turn {
   bool done = false;
-  /// The right to the definitions, which keeps new supervisors from reading them as long as this lives; none where there
-  /// are none. No definition is touched without it.
+  /// The right to the definitions, which keeps new supervisors from reading them as long as this lives; none where
+  /// there are none. No definition is touched without it.
   std::optional<DefinitionStore> definitions;
 };
 
@@ -96,7 +96,8 @@ io::Task<Result<sys::Fd>> lock_definition(Env& env, const DefinitionStore& defin
     if (!dir) co_return forward(std::move(dir));
     if (*dir) co_return std::move(*dir);
     if (limit.expired())
-      co_return fail(cat("container ", id, " is busy: another command that stops or removes it has not finished within ",
+      co_return fail(cat("container ", id,
+                         " is busy: another command that stops or removes it has not finished within ",
                          kAnswerMs / 1000, " s"));
     const io::Wake wake = co_await io::sleep_for(env.loop, kLookPause);
     if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, "waiting for another command");

@@ -1,6 +1,7 @@
 // What a Supervisor consists of, in the order in which it is made. Only for the .cc files of Supervisor.
 #pragma once
 
+#include "engine/hooks.h"
 #include "engine/supervisor/handover.h"
 #include "engine/supervisor/supervisor.h"
 
@@ -14,7 +15,8 @@ struct Supervisor::Parts {
         keeper(loop, sys::Fd(init::kSupervisorSocketFd)),
         spawner(keeper),
         exits(loop, keeper),
-        env{loop, store, spawner, exits, options.program, 0},
+        poststop(loop),
+        env{loop, store, spawner, exits, options.program, 0, &poststop},
         definitions(std::move(definition_store)),
         slots(table.head().slot_count < kCopySlots ? table.head().slot_count : kCopySlots),
         suspects(std::move(noted)),
@@ -29,6 +31,7 @@ struct Supervisor::Parts {
   KeeperLink keeper;
   KeeperSpawner spawner;
   KeeperExits exits;
+  PoststopHooks poststop;
   Env env;
   DefinitionStore definitions;
   SlotNumbers slots;

@@ -24,6 +24,7 @@ namespace {
 
 constexpr unsigned kExitGraceSeconds = 10;
 constexpr int64_t kCalmMs = 200;
+constexpr int64_t kHooksMs = 10'000;
 
 }  // namespace
 
@@ -121,17 +122,32 @@ io::Task<Result<int>> Supervisor::run() {
 /// Everything stands still when this is done, and the keeper knows whether it is to end as well. Signals that come
 /// meanwhile count: `signo` becomes the strongest one.
 io::Task<Result<>> Supervisor::end(io::Signals& caught, std::optional<int>& signo, io::Scope& service) {
-  parts_->host.closing = true;
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope listening(loop_, inherited);
   io::Event hurry(loop_);
-  if (signo) listening.spawn(heed_further(caught, signo, hurry));
+  if (signo) {
+    listening.spawn(heed_further(caught, signo, hurry));
+    co_await await_hooks();
+  }
+  parts_->host.closing = true;
   if (signo && signo != SIGHUP) co_await shut_down(hurry);
+  // What is undone now may have hooks, too.
+  const io::CancelTimer limit(loop_, parts_->poststop.over, io::Deadline::in_ms(kHooksMs));
   co_await stand_still(service);
   (void)co_await listening.cancel_and_join();
   if (!signo || signo == SIGHUP || orphaned()) co_return Result<>();
   Result<> left = co_await parts_->keeper.leave();
   co_return left;
+}
+
+/// Hooks of containers that are gone already are run now or never: they get some time, in which everything else goes on.
+io::Task<> Supervisor::await_hooks() {
+  if (parts_->poststop.idle.is_set()) co_return;
+  log_warning("supervisor: waiting for poststop hooks to end");
+  io::Task<io::Wake> ended = until_set(parts_->poststop.idle);
+  const io::Deadline limit = io::Deadline::in_ms(kHooksMs);
+  (void)co_await io::with_deadline(loop_, std::move(ended), limit);
+  if (!parts_->poststop.idle.is_set()) parts_->poststop.over.cancel();
 }
 
 /// A SIGTERM after SIGHUP is the end for good; one after another means that patience is over.
@@ -142,7 +158,10 @@ io::Task<> Supervisor::heed_further(io::Signals& caught, std::optional<int>& sig
     if (!next) co_return;
     log_warning(cat("supervisor: got ", std::string_view(::strsignal(*next)), " while ending"));
     if (*next == SIGHUP) continue;
-    if (signo != SIGHUP) hurry.set();
+    if (signo != SIGHUP) {
+      hurry.set();
+      parts_->poststop.over.cancel();
+    }
     signo = *next;
   }
 }

@@ -61,8 +61,9 @@ class Supervisor final : public Service {
   static io::Task<Result<std::unique_ptr<Supervisor>>> open(io::Loop& loop, SupervisorOptions options);
   ~Supervisor() override;
 
-  /// Serves until a signal says to end; the exit status. SIGTERM, SIGINT: for good, and with stop_on_exit a second one
-  /// ends the grace of what is being stopped. SIGHUP: for a successor. Calls of clients that wait then get no answer.
+  /// Serves until a signal says to end and the poststop hooks under way have ended, 10 s at most; the exit status.
+  /// SIGTERM, SIGINT: for good; a second one ends the patience with these hooks and, with stop_on_exit, with what is
+  /// being stopped. SIGHUP: for a successor. Calls of clients that wait then get no answer.
   io::Task<Result<int>> run();
 
   // service.cc
@@ -109,6 +110,7 @@ class Supervisor final : public Service {
   io::Task<Result<>> show_life();
   io::Task<Result<>> give_memory_back();
   io::Task<Result<>> end(io::Signals& caught, std::optional<int>& signo, io::Scope& service);
+  io::Task<> await_hooks();
   io::Task<> heed_further(io::Signals& caught, std::optional<int>& signo, io::Event& hurry);
   io::Task<Result<>> stop_all(unsigned grace_seconds);
   io::Task<> stop_one(std::shared_ptr<Supervised> container, unsigned grace_seconds);

@@ -6,7 +6,6 @@ import time
 import pytest
 
 from lib import host
-from test_supervise import only_ours  # noqa: F401
 
 
 def hangs_on_stop(it, bundle, seconds=12):
@@ -100,3 +99,92 @@ def test_a_successor_does_not_wait_for_a_creation(supervised, bundle):
     it.runtime.finish(starting, 20)
     it.await_supervisor(0)
     it.rm("--force", box).ok()
+
+
+# --- poststop hooks: the container is gone, nobody would run them again ------------------------------------------------
+
+def with_hooks(box, work, seconds):
+    """Three poststop hooks, the second of which takes a while; they write down what they have done."""
+    for script in ("echo first", f"echo begun >> {work}/hooks; sleep {seconds}; echo done", "echo last"):
+        box.hook("poststop", f"{script} >> {work}/hooks")
+    return box
+
+
+def hooks_run(work):
+    return host.read(f"{work}/hooks").split() if os.path.exists(f"{work}/hooks") else []
+
+
+ALL_HOOKS = ["first", "begun", "done", "last"]
+
+
+def begin_removal(it, box, work):
+    """`rm` that has come to the second hook."""
+    it.up(box).ok()
+    it.wait(box).ok("0\n")
+    call = it.runtime.spawn("rm", box.id)
+    host.eventually(lambda: "begun" in hooks_run(work), what="a hook that runs")
+    return call
+
+
+def test_a_reload_lets_the_hooks_of_a_removal_end(supervised, bundle, work):
+    it = supervised.begin()
+    box = with_hooks(bundle("true"), work, 1)
+    call, former = begin_removal(it, box, work), it.supervisor()
+    os.kill(former, signal.SIGHUP)
+    time.sleep(0.2)
+    # What waits is the reload, and nobody else.
+    assert it.supervisor() == former and [entry["id"] for entry in it.listing()] == [box.id]
+    it.runtime.finish(call).ok()
+    it.await_supervisor(former)
+    assert hooks_run(work) == ALL_HOOKS and it.listing() == []
+
+
+def test_the_end_lets_the_hooks_of_a_removal_end(supervised, bundle, work):
+    it = supervised.begin()
+    call = begin_removal(it, with_hooks(bundle("true"), work, 1), work)
+    it.process.send_signal(signal.SIGTERM)
+    assert it.process.wait(10) == 0
+    it.runtime.finish(call).ok()
+    assert hooks_run(work) == ALL_HOOKS
+
+
+def test_a_second_signal_ends_the_patience_with_hooks(supervised, bundle, work):
+    it = supervised.begin()
+    box = with_hooks(bundle("true"), work, 1000)
+    call = begin_removal(it, box, work)
+    it.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert it.process.poll() is None
+    it.process.send_signal(signal.SIGTERM)
+    assert it.process.wait(4) == 0
+    it.runtime.finish(call).ok()
+    assert hooks_run(work) == ALL_HOOKS[:2]
+    assert (f"container {box.id}: error running poststop hook #1: cut short, and no further hooks are run"
+            in host.read(it.errors))
+
+
+def test_a_reload_does_not_wait_for_ever_for_hooks(supervised, bundle, work):
+    """A creation that it undoes has one that never ends."""
+    it = supervised.begin()
+    once = f"test -e {work}/begun || {{ echo > {work}/begun; sleep 1000; }}"
+    box = bundle("true").hook("createRuntime", once).hook("poststop", f"test -e {work}/over || sleep 1000")
+    box.write()
+    it.runtime.track(box.id)
+    coming = it.runtime.spawn("up", box.path)
+    host.eventually(lambda: os.path.exists(f"{work}/begun"), what="the creation")
+    former, start = it.supervisor(), time.monotonic()
+    os.kill(former, signal.SIGHUP)
+    host.eventually(lambda: it.supervisor() not in (former, 0), 20, "a successor")
+    assert 9 < time.monotonic() - start < 15
+    open(f"{work}/over", "wb").close()
+    it.runtime.finish(coming).ok()
+
+
+def test_a_stop_lets_the_hooks_of_the_run_before_end(supervised, bundle, work):
+    it = supervised.begin()
+    box = with_hooks(bundle("false"), work, 1)
+    it.up(box, flags=("--restart", "always")).ok()
+    host.eventually(lambda: "begun" in hooks_run(work), what="a hook that runs")
+    it.runtime.call("stop", box.id).ok()
+    assert hooks_run(work) == ALL_HOOKS
+    it.rm(box).ok()
