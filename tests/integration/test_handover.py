@@ -15,7 +15,7 @@ import pytest
 
 from lib import host
 from lib.supervised import command_of
-from test_supervise import first_difference, only_ours  # noqa: F401
+from test_supervise import first_difference
 
 STORM_HANDOVERS = int(os.environ.get("GANTRY_STORM_HANDOVERS", "6"))
 PSS_KIB = 96

@@ -12,7 +12,6 @@ import pytest
 from lib import host
 from test_handover import (PLEASE, check_logs, gone, holders, kill_keeper, nobody_is_left, numbered,  # noqa: F401
                            orphans, terminate, wait_codes)
-from test_supervise import only_ours  # noqa: F401
 
 MAGIC = 0x46504B47
 REFUSED, TABLE, SLOT, TAKEN = 19, 33, 34, 35

@@ -10,13 +10,9 @@ from lib import host
 from lib.hung import Hung
 
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+pytestmark = pytest.mark.ours("gantry's own promise")
+
 PATIENCE = 1.0  # a run that takes no longer gives its signals to the program
-
-
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("gantry's own promise")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import HERE
 from lib import host
-from lib.keeper import (EXITED, FIRST_HELD, HELD, fd_links, keeper, only_ours, pss_kib, sleeping,  # noqa: F401
+from lib.keeper import (EXITED, FIRST_HELD, HELD, fd_links, keeper, pss_kib, sleeping,  # noqa: F401
                         until_exits, up)
 
 KEEPER_PSS_KIB = 128

@@ -9,7 +9,7 @@ import pytest
 
 from lib import host
 from lib.built import built
-from lib.keeper import HELD, keeper, only_ours, sleeping, up  # noqa: F401
+from lib.keeper import HELD, keeper, sleeping, up  # noqa: F401
 
 
 def test_crash_loop_backs_off(keeper):

@@ -4,18 +4,10 @@ import signal
 import subprocess
 import time
 
-import pytest
-
 from lib import host
 
 STORM_CONTAINERS = int(os.environ.get("GANTRY_STORM_CONTAINERS", "12"))
 STORM_KILLS = int(os.environ.get("GANTRY_STORM_KILLS", "8"))
-
-
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("about gantry's own supervisor")
 
 
 def first_difference(got, want):

@@ -3,7 +3,6 @@ import pytest
 
 from lib import host
 from lib.cgroups import memberships
-from test_supervise import only_ours  # noqa: F401
 
 PARENT = f"/{host.CGROUP_PARENT}/{host.SESSION}-all"
 SLEEP = "while :; do sleep 0.05; done"

@@ -3,7 +3,6 @@ import socket
 import time
 
 from lib import host
-from test_supervise import only_ours  # noqa: F401 (fixture)
 
 
 def connections(supervised, state="03"):

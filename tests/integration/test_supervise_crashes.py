@@ -13,7 +13,6 @@ import pytest
 from lib import host
 from lib.inject import Injected
 from lib.player import rewrite
-from test_supervise import only_ours  # noqa: F401
 
 
 @pytest.fixture

@@ -9,12 +9,6 @@ from lib import host
 OTHER_BOOT = "00000000-0000-4000-8000-000000000000"
 
 
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("about gantry's own supervisor")
-
-
 @pytest.fixture
 def always(supervised, bundle):
     """A container that is started again whenever it ends, and ignores what asks it to."""

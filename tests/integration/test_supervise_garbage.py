@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lib.stage import cast, only_ours, stage  # noqa: F401
+from lib.stage import cast, stage  # noqa: F401
 from lib.supervised import Supervised
 
 # Silences of a tenth of a second are judged: nothing else may run beside it.

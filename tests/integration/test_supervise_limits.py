@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lib import host
-from lib.stage import kinds_of_files, only_ours  # noqa: F401
+from lib.stage import kinds_of_files  # noqa: F401
 
 # Counts descriptors, wake-ups and memory of a supervisor that nobody else keeps busy.
 pytestmark = pytest.mark.alone

@@ -7,12 +7,6 @@ import pytest
 from lib import host
 
 
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("about gantry's own supervisor")
-
-
 def staging_pipe(keeper):
     """The writing end of the pipe of which the keeper holds both."""
     ends = {}

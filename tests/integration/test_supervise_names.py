@@ -10,7 +10,6 @@ import pytest
 from lib import host
 from lib.inject import Injected
 from lib.player import rewrite
-from test_supervise import only_ours  # noqa: F401
 from test_supervise_clients import connections
 
 

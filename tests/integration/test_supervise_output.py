@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lib import host
-from lib.stage import cast, only_ours, stage  # noqa: F401
+from lib.stage import cast, stage  # noqa: F401
 
 # Silences of a tenth of a second are judged: nothing else may run beside it.
 pytestmark = pytest.mark.alone

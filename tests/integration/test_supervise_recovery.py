@@ -6,7 +6,6 @@ import pytest
 
 from lib import host
 from lib.inject import Injected
-from test_supervise import only_ours  # noqa: F401
 
 
 def numbered(bundle):

@@ -1,7 +1,7 @@
 """A real keeper and, below it, `puppet`: a supervisor, built with the tests, that does what the test says over a socket,
 to which it connects anew whenever the keeper starts it again.
 
-A test file takes the fixtures it uses: from lib.keeper import keeper, only_ours
+A test file takes the fixtures it uses: from lib.keeper import keeper
 """
 import json
 import os
@@ -18,12 +18,6 @@ from .built import built
 
 HELD, EXITED = 1, 2
 FIRST_HELD = 512
-
-
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("about gantry's own supervisor")
 
 
 class Keeper:

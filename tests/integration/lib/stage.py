@@ -2,7 +2,7 @@
 trouble beside them. A silence of a bystander, or of the supervisor itself, counts only when the host let processes
 outside of all this run meanwhile.
 
-A test file takes the fixtures it uses: from lib.stage import cast, hung, only_ours, stage
+A test file takes the fixtures it uses: from lib.stage import cast, hung, stage
 """
 import collections
 import contextlib
@@ -21,12 +21,6 @@ from .runtime import Runtime
 from .supervised import Supervised
 
 BYSTANDERS = int(os.environ.get("GANTRY_BYSTANDERS", "50"))
-
-
-@pytest.fixture(autouse=True)
-def only_ours(peer):
-    if peer:
-        pytest.skip("about gantry's own supervisor")
 
 
 def kinds_of_files(pid):
