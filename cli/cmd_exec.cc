@@ -62,7 +62,7 @@ Result<ExecOptions> exec_options(const Call& call) {
   options.pidfd_socket = flags.text("pidfd-socket");
   options.process_label = flags.text("process-label");
   options.apparmor = flags.text("apparmor");
-  options.no_new_privs = flags.on("no-new-privs");
+  if (flags.given("no-new-privs")) options.no_new_privs = flags.on("no-new-privs");
   options.caps = flags.list("cap");
   GANTRY_LET(options.preserve_fds, preserve_fds(flags));
   options.cgroups = flags.list("cgroup");

@@ -96,7 +96,7 @@ bool Execution::may_be_traced() const {
   if (spec_.ns(NamespaceType::kUser).wanted) return false;
   const auto traces = [](const std::optional<Capabilities>& sets) {
     constexpr uint64_t kTrace = uint64_t{1} << CAP_SYS_PTRACE;
-    return !sets || ((sets->bounding | sets->effective | sets->permitted) & kTrace) != 0;
+    return sets && ((sets->bounding | sets->effective | sets->permitted) & kTrace) != 0;
   };
   return traces(process_.capabilities) || !spec_.process || traces(spec_.process->capabilities);
 }

@@ -38,15 +38,26 @@ Result<> apply_options(Process& process, const ExecOptions& options) {
   auto& gids = process.user.additional_gids;
   gids.insert(gids.end(), options.additional_gids.begin(), options.additional_gids.end());
   if (!options.apparmor.empty()) process.apparmor_profile = options.apparmor;
-  if (options.no_new_privs) process.no_new_privileges = true;
+  if (options.no_new_privs) process.no_new_privileges = *options.no_new_privs;
   if (!options.caps.empty() && !process.capabilities) process.capabilities.emplace();
   for (const std::string& cap : options.caps) add_capability(*process.capabilities, cap);
   return {};
 }
 
-Result<Process> from_file(const std::string& path) {
+/// Restrictions that the file says nothing about are the container's: it is no way around them (EX-01).
+void restrict_as(const Process& container, Process& process) {
+  if (!process.capabilities) process.capabilities = container.capabilities;
+  if (process.rlimits.empty()) process.rlimits = container.rlimits;
+  if (process.apparmor_profile.empty()) process.apparmor_profile = container.apparmor_profile;
+  if (!process.oom_score_adj) process.oom_score_adj = container.oom_score_adj;
+  if (!process.user.umask) process.user.umask = container.user.umask;
+}
+
+Result<Process> from_file(const Spec& spec, const std::string& path) {
   GANTRY_LET(const std::string bytes, read_json_file(AT_FDCWD, path.c_str(), path));
-  return parse_process(bytes);
+  auto process = parse_process(bytes);
+  if (process && spec.process) restrict_as(*spec.process, *process);
+  return process;
 }
 
 }  // namespace
@@ -56,7 +67,7 @@ Result<Process> exec_process(const Spec& spec, const ExecOptions& options) {
     return fail("selinux label is specified in config, but selinux is disabled or not supported");
   Process process;
   if (!options.process_file.empty()) {
-    GANTRY_LET(process, from_file(options.process_file));
+    GANTRY_LET(process, from_file(spec, options.process_file));
   } else {
     if (!spec.process) return fail("process property must not be empty");
     process = *spec.process;

@@ -186,7 +186,6 @@ class Dumper {
     std::string groups;
     for (uint32_t i = 0; i < args.group_count; ++i) groups += cat(i == 0 ? "" : " ", blob<uint32_t>(args.groups, i));
     if (!groups.empty()) line("groups", groups);
-    if ((args.flags & init::kIdentityCaps) == 0) return;
     line("bounding", plan::capability_list(args.bounding));
     line("effective", plan::capability_list(args.effective));
     line("inheritable", plan::capability_list(args.inheritable));

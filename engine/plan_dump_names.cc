@@ -124,7 +124,6 @@ constexpr BitName kMountArgs[] = {
 };
 
 constexpr BitName kIdentity[] = {
-    {init::kIdentityCaps, "capabilities"},
     {init::kIdentitySetGroups, "set groups"},
     {init::kIdentityKeepSysAdmin, "keep sys_admin"},
     {init::kIdentityChownStdio, "chown stdio"},

@@ -56,8 +56,7 @@ void drop_empty_home(std::vector<std::string>& env) {
 }
 
 bool has_capability(const Process& process, int number) {
-  if (!process.capabilities) return process.user.uid == 0;
-  return (process.capabilities->effective >> number & 1) != 0;
+  return process.capabilities && (process.capabilities->effective >> number & 1) != 0;
 }
 
 /// Without no_new_privs the filter is a privileged thing, and the identity that loads it may not have the privilege.
@@ -78,7 +77,6 @@ Result<> add_identity(PlanWriter& writer, const Process& process, const PlanCont
     args.flags |= init::kIdentitySetGroups;
   }
   if (process.capabilities) {
-    args.flags |= init::kIdentityCaps;
     args.bounding = process.capabilities->bounding;
     args.effective = process.capabilities->effective;
     args.inheritable = process.capabilities->inheritable;

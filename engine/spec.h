@@ -63,7 +63,7 @@ struct Process {
   std::vector<std::string> args;
   std::vector<std::string> env;  ///< KEY=VALUE in order, duplicates still there
   std::string cwd;
-  std::optional<Capabilities> capabilities;  ///< absent: sets untouched (PR-10)
+  std::optional<Capabilities> capabilities;  ///< absent: none, as if all five sets were empty
   std::vector<Rlimit> rlimits;
   bool no_new_privileges = false;
   std::string apparmor_profile;

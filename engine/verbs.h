@@ -75,7 +75,7 @@ struct ExecOptions {
   bool detach = false;
   std::string pid_file, console_socket, pidfd_socket;
   std::string process_label, apparmor;
-  bool no_new_privs = false;
+  std::optional<bool> no_new_privs;  ///< absent: as the container
   std::vector<std::string> caps;
   unsigned preserve_fds = 0;
   std::vector<std::string> cgroups;  ///< --cgroup arguments as given (EX-17)

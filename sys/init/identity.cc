@@ -128,8 +128,6 @@ void set_ids(Context& ctx, const IdentityArgs& args) {
 /// What the sets will be, and (in ctx) what they must be once the filter is loaded.
 Capabilities wanted_caps(Context& ctx, const IdentityArgs& args, const Capabilities& own, uint64_t available) {
   Capabilities caps = {args.effective & available, args.permitted & available, args.inheritable & available};
-  // Without sets in the config the kernel's own rules stand: root keeps all, others lose all but the inheritable ones.
-  if ((args.flags & kIdentityCaps) == 0) caps = args.uid == 0 ? own : Capabilities{0, 0, own.inheritable};
   if ((args.flags & kIdentityKeepSysAdmin) == 0) return caps;
   ctx.final_caps = caps;
   const uint64_t admin = bit(kCapSysAdmin) & own.permitted;
@@ -152,19 +150,16 @@ bool inside_root(Context& ctx) {
 
 void step_identity(Context& ctx, const Step& step) {
   const auto& args = *blob<IdentityArgs>(ctx.plan, step.s[0]);
-  const bool sets_caps = (args.flags & kIdentityCaps) != 0;
   const Capabilities own = current_caps(ctx);
-  const uint64_t available = sets_caps ? available_caps(ctx, args, own.permitted) : ~uint64_t{0};
-  if (sets_caps) drop_bounding(ctx, args.bounding);
+  const uint64_t available = available_caps(ctx, args, own.permitted);
+  drop_bounding(ctx, args.bounding);
   if ((args.flags & kIdentityChownStdio) != 0) chown_stdio(ctx, args.uid);
 
-  const bool keeps = sets_caps || (args.flags & kIdentityKeepSysAdmin) != 0;
-  if (keeps && args.uid != 0) must(ctx, prctl(kPrSetKeepcaps, 1), "prctl PR_SET_KEEPCAPS");
+  if (args.uid != 0) must(ctx, prctl(kPrSetKeepcaps, 1), "prctl PR_SET_KEEPCAPS");
   set_ids(ctx, args);
-  if (keeps && args.uid != 0) must(ctx, prctl(kPrSetKeepcaps, 0), "prctl PR_SET_KEEPCAPS");
-  if (!keeps) return;
+  if (args.uid != 0) must(ctx, prctl(kPrSetKeepcaps, 0), "prctl PR_SET_KEEPCAPS");
   set_caps(ctx, wanted_caps(ctx, args, own, available));
-  if (sets_caps) raise_ambient(ctx, args.ambient & available);
+  raise_ambient(ctx, args.ambient & available);
 }
 
 void step_final_caps(Context& ctx, const Step&) {

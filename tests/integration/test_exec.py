@@ -94,6 +94,23 @@ def test_ex01_bad_process_file(runtime, box, changes, text):
     runtime.exec(box, "-p", process_file(box, **changes), []).fails("exec failed: ", text, code=255).one_line()
 
 
+def test_ex01_process_file_without_restrictions_gets_the_containers(runtime, bundle):
+    """Above all the capabilities: the program of an exec must not be mightier than the container."""
+    b = bundle(process={"oomScoreAdj": 200, "user": {"uid": 0, "gid": 0, "umask": 0o77},
+                        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 77, "soft": 77}]})
+    runtime.idle(b)
+    path = process_file(b, args=["/bin/probe"], capabilities=DROP, rlimits=DROP, oomScoreAdj=DROP, user={"uid": 0, "gid": 0})
+    seen = json.loads(runtime.exec(b, "--process", path, []).ok().out)
+    own = runtime.exec_probe(b)
+    for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert seen["status"][key] == own["status"][key], key
+    assert int(own["status"]["CapBnd"], 16) == 1 << 29 | 1 << 10 | 1 << 5
+    assert seen["rlimits"]["NOFILE"] == [77, 77]
+    assert seen["oom_score_adj"] == "200"
+    if runtime.peer != OLD:
+        assert seen["umask"] == 0o77
+
+
 def test_ex01_missing_process_file(runtime, box):
     runtime.exec(box, "-p", "/no/such.json", []).fails("/no/such.json", "no such file or directory", code=255)
 
@@ -210,6 +227,11 @@ def test_ex14_no_new_privs(runtime, bundle):
     runtime.idle(b)
     assert runtime.exec_probe(b)["status"]["NoNewPrivs"] == "0"
     assert runtime.exec_probe(b, "--no-new-privs")["status"]["NoNewPrivs"] == "1"
+
+
+def test_ex14_no_new_privs_may_be_taken_back(runtime, box):
+    assert runtime.exec_probe(box)["status"]["NoNewPrivs"] == "1"
+    assert runtime.exec_probe(box, "--no-new-privs=false")["status"]["NoNewPrivs"] == "0"
 
 
 def caps(seen, kind):

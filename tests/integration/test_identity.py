@@ -249,6 +249,11 @@ def test_pr10_empty_object_drops_all(runtime, bundle):
     assert set(caps(runtime.probe(b)).values()) == {0}
 
 
+def test_pr10_absent_means_none(runtime, bundle):
+    """CVE-2016-8867 and others: root without a word on capabilities must not have all of them."""
+    assert set(caps(runtime.probe(bundle(process={"capabilities": DROP}))).values()) == {0}
+
+
 def test_pr10_non_root_has_none(runtime, bundle):
     seen = caps(runtime.probe(bundle(process={"user": {"uid": 1000, "gid": 1000}})))
     assert (seen["Eff"], seen["Prm"], seen["Inh"], seen["Amb"]) == (0, 0, 0, 0)

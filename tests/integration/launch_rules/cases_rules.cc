@@ -402,7 +402,7 @@ RULE(what_the_kernel_does_not_grant_is_a_warning) {
   rig.default_rootfs();
   rig.step(init::Op::kUmask).n[0] = 022;
   init::IdentityArgs args = {};
-  args.flags = init::kIdentityCaps | init::kIdentitySetGroups;
+  args.flags = init::kIdentitySetGroups;
   args.bounding = args.effective = args.permitted = 1ull << CAP_KILL | 1ull << CAP_SYS_RESOURCE;
   args.ambient = 1ull << CAP_KILL;
   const init::Ref blob = rig.plan.blob(args);

@@ -227,7 +227,7 @@ void Rig::default_rootfs_in_user_namespace() {
 
 void Rig::identity(uint32_t uid, uint32_t gid, uint64_t caps, uint32_t flags) {
   init::IdentityArgs args = {};
-  args.flags = init::kIdentityCaps | init::kIdentitySetGroups | init::kIdentityChownStdio | flags;
+  args.flags = init::kIdentitySetGroups | init::kIdentityChownStdio | flags;
   args.uid = uid;
   args.gid = gid;
   args.bounding = args.effective = args.permitted = caps;
