@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/verbs.h"
+#include "io/readable.h"
 #include "io/stream.h"
 #include "sys/init/plan.h"
 #include "sys/text.h"
@@ -20,6 +21,12 @@ Result<Dialogue> Dialogue::open(std::string plan) {
 
 void Dialogue::end_input() {
   (void)::shutdown(ours_.get(), SHUT_RD);
+}
+
+io::Task<Result<>> Dialogue::ended(io::Loop& loop, io::Deadline deadline) {
+  const io::Wake wake = co_await io::wait_fd(loop, ours_.get(), POLLRDHUP, deadline);
+  if (wake != io::Wake::kReady) co_return io::fail_wake(wake, "waiting for the launcher");
+  co_return Result<>();
 }
 
 io::Task<Result<SyncEvent>> Dialogue::next(io::Loop& loop, io::Deadline deadline) {

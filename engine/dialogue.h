@@ -41,6 +41,9 @@ class Dialogue {
 
   SyncState state() const { return state_; }
 
+  /// Waits until nobody holds the child's end any more, whatever has arrived meanwhile: next() does not wait then.
+  io::Task<Result<>> ended(io::Loop& loop, io::Deadline deadline);
+
   /// The next message that wants something done; warnings are logged on the way. An error frame, an illegal frame and
   /// EOF before Commit are errors with the step's label in front; EOF has ECONNRESET.
   io::Task<Result<SyncEvent>> next(io::Loop& loop, io::Deadline deadline);

@@ -33,7 +33,7 @@ class Execution final : public LaunchHandler {
 
   io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup) override;
   /// Nothing has to be done between Ready and Commit then, and nobody has to wait for us.
-  bool commits_at_birth() const override { return !terminal_ && !seccomp_.listener && !may_be_traced(); }
+  bool commits_ahead() const override { return !terminal_ && !seccomp_.listener && !may_be_traced(); }
   io::Task<Result<>> ready(const sys::Child& process) override;
   io::Task<Result<>> committed(const sys::Child& process, int listener) override;
 
@@ -146,7 +146,7 @@ Result<LaunchRequest> Execution::plan() {
   }
   GANTRY_TRY(choose_cgroup());
   // Members of the container's pid namespace see what is cloned: by then no cgroup of the host may be open in it.
-  context.commit_ahead = commits_at_birth();
+  context.commit_ahead = commits_ahead();
   if (joins_itself_) {
     context.join_files = cgroup_->task_files();
   } else {

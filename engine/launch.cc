@@ -19,8 +19,6 @@ namespace {
 
 // A mount source on a slow network may take its time; a peer that is dead is seen at once through EOF.
 constexpr int64_t kSetupLimitMs = 300'000;
-// How soon it is seen that nothing will be born.
-constexpr int64_t kBirthStepMs = 500;
 // A launcher has nothing to do any more but exit.
 constexpr int64_t kReapLimitMs = 10'000;
 // What SIGKILL does not end by then is kept by the kernel, in a mount source that does not answer.
@@ -72,10 +70,8 @@ io::Task<Result<>> handle(Launching& now, SyncEvent event) {
   io::Loop& loop = now.env.loop;
   switch (event.action) {
     case SyncAction::kTakeInit: {
-      GANTRY_CO_TRY(co_await take_init(now, std::move(event)));
-      if (!now.handler.commits_at_birth()) co_return Result<>();
-      Result<> done = co_await commit(now);
-      co_return done;
+      Result<> taken = co_await take_init(now, std::move(event));
+      co_return taken;
     }
     case SyncAction::kWriteMaps: {
       GANTRY_CO_TRY(now.handler.write_maps(now.process));
@@ -108,20 +104,6 @@ io::Task<> end_with_init(Launching& now) {
   if (wake == io::Wake::kReady) now.dialogue.end_input();
 }
 
-/// The next message. An init that has Commit to come keeps the socket open while it waits for it: a launcher that died
-/// without a Born has to be looked for, from time to time.
-io::Task<Result<SyncEvent>> next_event(Launching& now, io::Deadline deadline) {
-  while (now.handler.commits_at_birth() && !now.process.pidfd) {
-    const io::Deadline step = io::Deadline::in_ms(kBirthStepMs);
-    Result<SyncEvent> event = co_await now.dialogue.next(now.env.loop, step);
-    if (event || event.error().sys_errno != ETIMEDOUT || deadline.expired()) co_return event;
-    pollfd launcher{now.launcher.pidfd.get(), POLLIN, 0};
-    if (::poll(&launcher, 1, 0) == 1) now.dialogue.end_input();
-  }
-  Result<SyncEvent> event = co_await now.dialogue.next(now.env.loop, deadline);
-  co_return event;
-}
-
 io::Task<Result<>> converse(Launching& now) {
   io::CancelSource* const inherited = co_await io::inherited_cancel();
   io::Scope watch(now.env.loop, inherited);
@@ -130,6 +112,8 @@ io::Task<Result<>> converse(Launching& now) {
     co_return fail_errno(EBUSY, "error adding process to cgroups: clone3");
   // While the kernel executes the launcher. It holds its end of the socket, or we do: nothing can be refused yet.
   Result<> greeted = co_await now.handler.spawned(now.dialogue, now.launcher.in_cgroup);
+  const bool ahead = now.handler.commits_ahead();
+  if (greeted && ahead) greeted = co_await now.dialogue.send(now.env.loop, init::Tag::kCommit);
   Result<> executed = co_await now.env.spawner.executed(now.fds, now.launcher);
   if (!executed) co_return executed;
   now.dialogue.close_child_end();
@@ -138,13 +122,15 @@ io::Task<Result<>> converse(Launching& now) {
     co_return cause;
   }
   const io::Deadline deadline = io::Deadline::in_ms(kSetupLimitMs);
+  // Nobody waits for us then: one turn for all that they say.
+  if (ahead) GANTRY_CO_TRY(co_await now.dialogue.ended(now.env.loop, deadline));
   for (;;) {
-    GANTRY_CO_LET(SyncEvent event, co_await next_event(now, deadline));
+    GANTRY_CO_LET(SyncEvent event, co_await now.dialogue.next(now.env.loop, deadline));
     if (event.finished) co_return Result<>();
     const bool born = event.action == SyncAction::kTakeInit;
     GANTRY_CO_TRY(co_await handle(now, std::move(event)));
     // A launcher with a Plan that commits ahead has nothing to hang in.
-    if (born && !now.handler.commits_at_birth()) watch.spawn(end_with_init(now));
+    if (born && !ahead) watch.spawn(end_with_init(now));
   }
 }
 

@@ -20,8 +20,9 @@ class LaunchHandler {
   /// LaunchRequest::cgroup.
   virtual io::Task<Result<>> spawned(Dialogue& dialogue, bool in_cgroup);
   virtual Result<> born(const sys::Child& process);
-  /// True for a Plan with kHeaderCommitAhead: Commit is sent right after born(), ready() is not called.
-  virtual bool commits_at_birth() const { return false; }
+  /// True for a Plan with kHeaderCommitAhead: Commit is sent right after spawned(), ready() is not called, and born()
+  /// only when the process has gone on.
+  virtual bool commits_ahead() const { return false; }
   virtual Result<> write_maps(const sys::Child& process);
   virtual io::Task<Result<>> run_hooks(init::HookPoint point, const sys::Child& process);
   /// Last moment before Commit: what the process must find done when it goes on (state saved, terminal attached).

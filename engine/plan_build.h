@@ -63,7 +63,7 @@ struct PlanContext {
   /// The launcher joins by itself, before the clone, by writing to these; instead of what cgroup_mode and join_early
   /// say.
   std::optional<std::vector<std::string>> join_files;
-  bool commit_ahead = false;  ///< exec: Commit is sent at birth (kHeaderCommitAhead)
+  bool commit_ahead = false;  ///< exec: Commit is sent before Born (kHeaderCommitAhead)
   std::vector<V1Hierarchy> v1;
   /// The container's cgroup as a directory of the host, bound where cgroup2 cannot be mounted (MT-16).
   std::string v2_container_path;

@@ -15,6 +15,7 @@ struct Row {
 
 constexpr Row kReceived[] = {
     {SyncState::kSpawned, Tag::kBorn, {SyncState::kSettingUp, SyncAction::kTakeInit}},
+    {SyncState::kAhead, Tag::kBorn, {SyncState::kCommitted, SyncAction::kTakeInit}},
     {SyncState::kSettingUp, Tag::kMapsPlease, {SyncState::kMaps, SyncAction::kWriteMaps}},
     {SyncState::kSettingUp, Tag::kHooksPlease, {SyncState::kHooks, SyncAction::kRunHooks}},
     {SyncState::kSettingUp, Tag::kSeccompFd, {SyncState::kSettingUp, SyncAction::kNoteListener}},
@@ -29,8 +30,8 @@ struct SentRow {
 
 constexpr SentRow kSent[] = {
     {SyncState::kSpawned, Tag::kCgroup, SyncState::kSpawned},
+    {SyncState::kSpawned, Tag::kCommit, SyncState::kAhead},
     {SyncState::kSettingUp, Tag::kCgroup, SyncState::kSettingUp},
-    {SyncState::kSettingUp, Tag::kCommit, SyncState::kCommitted},
     {SyncState::kMaps, Tag::kCgroup, SyncState::kMaps},
     {SyncState::kMaps, Tag::kGo, SyncState::kSettingUp},
     {SyncState::kHooks, Tag::kGo, SyncState::kSettingUp},
@@ -56,8 +57,8 @@ SyncState advance_sent(SyncState state, Tag tag) {
 }
 
 std::string_view sync_state_name(SyncState state) {
-  constexpr std::array<std::string_view, 7> names{"spawned", "setting up", "maps",  "hooks",
-                                                  "ready",   "committed",  "failed"};
+  constexpr std::array<std::string_view, 8> names{"spawned", "committed ahead", "setting up", "maps",
+                                                  "hooks",   "ready",           "committed",  "failed"};
   return names[static_cast<size_t>(state)];
 }
 

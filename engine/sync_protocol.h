@@ -9,7 +9,7 @@
 //                         <───────────── kGo
 //   kSeccompFd(n)         ─────────────> remember where the listener will be
 //   kReady                ─────────────> state saved
-//                         <───────────── kCommit            (with kHeaderCommitAhead right after Born, and no Ready)
+//                         <───────────── kCommit            (with kHeaderCommitAhead before Born, and no Ready)
 //   EOF: init has Commit and goes on alone
 //   kWarning, kError      at any point
 #pragma once
@@ -23,6 +23,7 @@ namespace gantry {
 
 enum class SyncState : uint8_t {
   kSpawned,    ///< the launcher runs, init is not born
+  kAhead,      ///< the same, and Commit was sent for the init to come
   kSettingUp,  ///< init works on its own
   kMaps,       ///< init waits for its maps
   kHooks,      ///< init waits for hooks

@@ -66,29 +66,32 @@ Result<std::optional<size_t>> try_recv(int sock, std::span<std::byte> data, std:
   return static_cast<size_t>(got);
 }
 
-/// Bytes sent; nullopt: no room yet.
-Result<std::optional<size_t>> try_send(int sock, std::span<const std::byte> data, std::span<const int> fds) {
+ssize_t send_with_fds(int sock, std::span<const std::byte> data, std::span<const int> fds) {
   alignas(cmsghdr) std::array<char, kControlSize> control;
   iovec bytes{const_cast<std::byte*>(data.data()), data.size()};
   msghdr message{};
   message.msg_iov = &bytes;
   message.msg_iovlen = 1;
-  if (!fds.empty()) {
-    std::memset(control.data(), 0, control.size());
-    message.msg_control = control.data();
-    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* const part = CMSG_FIRSTHDR(&message);
-    part->cmsg_level = SOL_SOCKET;
-    part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(part), fds.data(), fds.size_bytes());
-  }
+  std::memset(control.data(), 0, control.size());
+  message.msg_control = control.data();
+  message.msg_controllen = CMSG_SPACE(fds.size_bytes());
+  cmsghdr* const part = CMSG_FIRSTHDR(&message);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(fds.size_bytes());
+  std::memcpy(CMSG_DATA(part), fds.data(), fds.size_bytes());
+  return ::sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/// Bytes sent; nullopt: no room yet.
+Result<std::optional<size_t>> try_send(int sock, std::span<const std::byte> data, std::span<const int> fds) {
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sent = fds.empty() ? ::send(sock, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL)
+                       : send_with_fds(sock, data, fds);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0 && errno == EAGAIN) return std::nullopt;
-  if (sent < 0) return fail_errno(errno, "sendmsg");
+  if (sent < 0) return fail_errno(errno, fds.empty() ? "send" : "sendmsg");
   return static_cast<size_t>(sent);
 }
 

@@ -24,9 +24,12 @@ struct Context {
   int sync;          ///< to the engine; -1 after Commit
   int launcher;      ///< to the launcher; -1 when there is none (any more)
   bool awaits_born;  ///< the launcher has not yet told that Born was sent
-  bool in_user_ns;   ///< in a user namespace other than the launcher's first
-  int start_fifo;    ///< exec.fifo; -1 when the Plan does not wait
-  int status;        ///< status fifo for what goes wrong after Commit; -1 when there is none
+  // Where init shares the launcher's memory instead of a socket with it (kHeaderCommitAhead):
+  int launcher_here;  ///< the kernel writes 0, and wakes who waits on it, when the launcher is no more
+  bool born_sent;
+  bool in_user_ns;  ///< in a user namespace other than the launcher's first
+  int start_fifo;   ///< exec.fifo; -1 when the Plan does not wait
+  int status;       ///< status fifo for what goes wrong after Commit; -1 when there is none
 
   int root;                    ///< O_PATH of the container's root; -1 until kRootfs
   unsigned long propagation;   ///< what kPropagation gave "/"
@@ -106,7 +109,7 @@ void tell(Context& ctx, Tag tag, uint64_t arg);
 /// Waits for `tag` from the engine. The end of the dialogue ends the process; Cgroup frames are obeyed at any time.
 void await(Context& ctx, Tag tag);
 
-/// Waits until the launcher has sent Born, so that nothing of ours overtakes it.
+/// Waits until the launcher has sent Born, so that nothing of ours overtakes it. Ends the process if it never will.
 void await_born(Context& ctx);
 
 /// The first step with this operation, or null.

@@ -202,7 +202,7 @@ void enter_cgroup(const Launch& launch) {
 [[noreturn]] void start_init(Launch& launch) {
   Context& ctx = launch.ctx;
   ctx.launcher = launch.theirs;
-  ctx.awaits_born = launch.theirs >= 0;
+  ctx.awaits_born = true;
   if (launch.ours >= 0) close_fd(launch.ours);
   if (launch.enters_cgroup) enter_cgroup(launch);
   if (ctx.plan.header->cgroup_slot != kNoSlot) close_fd(kFirstSlot + ctx.plan.header->cgroup_slot);
@@ -221,6 +221,8 @@ void start_on_stack(void* launch) {
 long clone_sharing(Launch& launch, int* pidfd) {
   constexpr size_t kStackSize = 128 * 1024;
   alignas(64) static constinit char stack[kStackSize] = {};
+  launch.ctx.launcher_here = 1;
+  call(__NR_set_tid_address, &launch.ctx.launcher_here);
   CloneArgs args = {};
   args.flags = launch.ctx.plan.header->clone_flags | kCloneVm | kCloneParent | kClonePidfd | kCloneClearSighand;
   args.pidfd = reinterpret_cast<uint64_t>(pidfd);
@@ -237,9 +239,10 @@ bool announce(const Context& ctx, long pid, int pidfd) {
   return false;
 }
 
-/// Touches nothing of what init uses by now.
-[[noreturn]] void leave(const Launch& launch, long pid, int pidfd) {
-  exit_now(announce(launch.ctx, pid, pidfd) ? 0 : 1);
+/// Touches nothing else of what init uses by now.
+[[noreturn]] void leave(Launch& launch, long pid, int pidfd) {
+  launch.ctx.born_sent = announce(launch.ctx, pid, pidfd);
+  exit_now(launch.ctx.born_sent ? 0 : 1);
 }
 
 [[noreturn]] void stay(Launch& launch, long pid, int pidfd) {

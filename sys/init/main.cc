@@ -134,7 +134,8 @@ void reset_context(Context& ctx) {
   ctx.step = kNoStep;
   ctx.sync = kSyncFd;
   ctx.launcher = ctx.start_fifo = ctx.status = -1;
-  ctx.awaits_born = ctx.in_user_ns = false;
+  ctx.awaits_born = ctx.born_sent = ctx.in_user_ns = false;
+  ctx.launcher_here = 0;
   ctx.root = ctx.proc = ctx.null_mount = ctx.empty_mount = ctx.parent_fd = ctx.listener = -1;
   ctx.null_used = ctx.empty_used = false;
   ctx.propagation = 0;

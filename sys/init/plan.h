@@ -45,7 +45,7 @@ enum HeaderFlags : uint32_t {
                                 ///< the container's or our own)
   kHeaderCgroupByWrite = 1u << 5,  ///< init writes itself into cgroup_slot: one that ever saw a cgroup.kill kills what
                                    ///< is cloned into it (Linux 6.18 compares the kill counts of two cgroups)
-  kHeaderCommitAhead = 1u << 6,    ///< Commit comes without Ready: the launcher exits after Born, init asks for nothing
+  kHeaderCommitAhead = 1u << 6,    ///< Commit comes before Born, without Ready; init only waits until Born was sent
                                    ///< and tells only what goes wrong
   kHeaderKeepDumpable = 1u << 2,   ///< a new user namespace: stay dumpable until the maps are written (design §3)
 };

@@ -60,10 +60,23 @@ long receive_frame(int socket, Received& out) {
   return whole && check_frame(&out.frame, static_cast<size_t>(got)) == nullptr ? 1 : -kEINVAL;
 }
 
+namespace {
+
+/// The launcher leaves right after Born, and no kind of death keeps the kernel from telling.
+void await_departure(const Context& ctx) {
+  constexpr int kFutexWait = 0;
+  while (const int here = __atomic_load_n(&ctx.launcher_here, __ATOMIC_ACQUIRE))
+    call(__NR_futex, &ctx.launcher_here, kFutexWait, here, nullptr);
+  if (!ctx.born_sent) exit_now(1);
+}
+
+}  // namespace
+
 void await_born(Context& ctx) {
   if (!ctx.awaits_born) return;
-  Received received;
   ctx.awaits_born = false;
+  if (ctx.launcher < 0) return await_departure(ctx);
+  Received received;
   if (receive_frame(ctx.launcher, received) != 1) exit_now(1);  // the launcher is gone and has told why
 }
 

@@ -22,7 +22,7 @@ def dying(runtime, work, call, when, *words):
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_killed_before_its_program_is_no_success(runtime, bundle, work, detach):
-    """Committed at birth or not: a process that never executed anything has not been started."""
+    """Committed ahead or not: a process that never executed anything has not been started."""
     b = bundle()
     runtime.idle(b)
     flags = ["--detach", "--pid-file", f"{work}/pid"] if detach else []

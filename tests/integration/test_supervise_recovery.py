@@ -23,7 +23,7 @@ def answers(supervised, former):
     ("mmap", "ENOMEM", range(1, 100, 7)),
     ("fstat", "ENOMEM", range(1, 30, 3)),
     ("epoll_ctl", "ENOMEM", range(8, 60, 3)),
-    ("sendmsg", "ENOMEM", range(1, 20)),
+    ("sendto", "ENOMEM", range(1, 20)),
     ("recvmsg", "ENOMEM", range(1, 20)),
 ], ids=lambda value: "" if isinstance(value, range) else value)
 def test_a_successor_that_runs_short(supervised, bundle, work, call, errno, numbers):

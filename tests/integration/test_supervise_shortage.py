@@ -48,6 +48,7 @@ OF_KEEPER = [
 
 OF_THEIR_TALK = [
     ("sendmsg", "ENOMEM", (1, 2, 3, "1..8")),
+    ("sendto", "ENOMEM", (1, 2, 3, "1..8")),
     ("sendmsg", "ETOOMANYREFS", (1, 2)),
     ("recvmsg", "ENOMEM", (1, 2, 3, "1..8")),
 ]

@@ -11,8 +11,8 @@ namespace {
 
 using init::Tag;
 
-constexpr SyncState kStates[] = {SyncState::kSpawned, SyncState::kSettingUp, SyncState::kMaps,  SyncState::kHooks,
-                                 SyncState::kReady,   SyncState::kCommitted, SyncState::kFailed};
+constexpr SyncState kStates[] = {SyncState::kSpawned, SyncState::kAhead, SyncState::kSettingUp, SyncState::kMaps,
+                                 SyncState::kHooks,   SyncState::kReady, SyncState::kCommitted, SyncState::kFailed};
 constexpr Tag kTags[] = {
     Tag::kInvalid,       Tag::kBorn,           Tag::kMapsPlease, Tag::kHooksPlease, Tag::kSeccompFd, Tag::kReady,
     Tag::kError,         Tag::kWarning,        Tag::kGo,         Tag::kCgroup,      Tag::kCommit,    Tag::kMountFd,
@@ -22,6 +22,7 @@ using Key = std::pair<SyncState, Tag>;
 
 const std::map<Key, SyncStep> kLegal = {
     {{SyncState::kSpawned, Tag::kBorn}, {SyncState::kSettingUp, SyncAction::kTakeInit}},
+    {{SyncState::kAhead, Tag::kBorn}, {SyncState::kCommitted, SyncAction::kTakeInit}},
     {{SyncState::kSettingUp, Tag::kMapsPlease}, {SyncState::kMaps, SyncAction::kWriteMaps}},
     {{SyncState::kSettingUp, Tag::kHooksPlease}, {SyncState::kHooks, SyncAction::kRunHooks}},
     {{SyncState::kSettingUp, Tag::kSeccompFd}, {SyncState::kSettingUp, SyncAction::kNoteListener}},
@@ -51,8 +52,8 @@ TEST_CASE("sync protocol: received frames") {
 TEST_CASE("sync protocol: what the engine may send") {
   const std::map<Key, SyncState> legal = {
       {{SyncState::kSpawned, Tag::kCgroup}, SyncState::kSpawned},
+      {{SyncState::kSpawned, Tag::kCommit}, SyncState::kAhead},
       {{SyncState::kSettingUp, Tag::kCgroup}, SyncState::kSettingUp},
-      {{SyncState::kSettingUp, Tag::kCommit}, SyncState::kCommitted},
       {{SyncState::kMaps, Tag::kCgroup}, SyncState::kMaps},
       {{SyncState::kMaps, Tag::kGo}, SyncState::kSettingUp},
       {{SyncState::kHooks, Tag::kGo}, SyncState::kSettingUp},
@@ -86,13 +87,14 @@ TEST_CASE("sync protocol: a whole create") {
   CHECK_FALSE(receive(Tag::kReady));
 }
 
-TEST_CASE("sync protocol: an exec that is committed at birth") {
-  const SyncState born = advance(SyncState::kSpawned, Tag::kBorn).next;
-  const SyncState state = advance_sent(born, Tag::kCommit);
+TEST_CASE("sync protocol: an exec that is committed ahead") {
+  const SyncState waiting = advance_sent(SyncState::kSpawned, Tag::kCommit);
+  CHECK(waiting == SyncState::kAhead);
+  CHECK(advance_sent(waiting, Tag::kCgroup) == SyncState::kFailed);
+  const SyncState state = advance(waiting, Tag::kBorn).next;
   CHECK(state == SyncState::kCommitted);
   CHECK(advance(state, Tag::kError).action == SyncAction::kFail);
   CHECK(advance(state, Tag::kReady).action == SyncAction::kIllegal);
-  CHECK(advance_sent(SyncState::kSpawned, Tag::kCommit) == SyncState::kFailed);
 }
 
 TEST_CASE("sync protocol: every tag has a name") {
