@@ -54,7 +54,11 @@ Result<> set_root(const Parsed& flags, Globals& globals) {
     return {};
   }
   const std::string& given = flags.text("root");
-  GANTRY_LET(const std::string current, current_directory());
+  std::string current;
+  // A directory that was removed under us only matters to a relative path.
+  if (!given.starts_with('/')) {
+    GANTRY_LET(current, current_directory());
+  }
   globals.root = clean_path(given, current);
   if (globals.root == "/") return fail("Option --root argument should not be set to /");
   return {};

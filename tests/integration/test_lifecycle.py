@@ -29,6 +29,14 @@ def test_cr01_relative_bundle(runtime, bundle):
     assert runtime.state(b)["bundle"] == b.path
 
 
+def test_cl18_a_removed_current_directory_is_no_obstacle(runtime, bundle, work):
+    b = bundle("echo", "hi").write()
+    os.mkdir(f"{work}/gone")
+    view = runtime.in_view(["sh", "-c", f'cd {work}/gone && rmdir {work}/gone && exec "$@"', "sh"])
+    runtime.track(b.id)
+    assert view.call("run", "--bundle", b.path, b.id).ok().out == "hi\n"
+
+
 def test_cr04_pid_file_is_complete_and_a_number_only(runtime, bundle, work):
     b = bundle("true")
     runtime.create(b, "--pid-file", f"{work}/pid", umask=0o022).ok()
