@@ -1,6 +1,8 @@
 // The rootfs: from the propagation of the new mount namespace to the pivot, and what is settled right after it.
 #include <sys/mount.h>
 
+#include <algorithm>
+
 #include "engine/plan_parts.h"
 #include "sys/text.h"
 
@@ -42,6 +44,10 @@ void add_root_propagation(Draft& draft) {
   step.n[0] = draft.spec.rootfs_propagation;
 }
 
+bool is_root(const std::string& path) {
+  return clean_path(path) == "/";
+}
+
 void add_hook_point(Draft& draft, init::HookPoint point, std::string_view label) {
   draft.writer.step(init::Op::kHooks, label).n[0] = static_cast<uint64_t>(point);
 }
@@ -52,15 +58,19 @@ void add_readonly(Draft& draft) {
     step.n[0] = MOUNT_ATTR_RDONLY;
     step.n[2] = mount.keep;
   }
-  if (draft.spec.root_readonly) {
-    init::Step& step = draft.writer.step(init::Op::kSetAttr, "root.readonly");
-    step.n[0] = MOUNT_ATTR_RDONLY;
-    step.n[2] = ~uint64_t{0};
-  }
+  // The root cannot be covered by a mount of itself as the other paths are: nobody would walk into it.
+  const auto& paths = draft.spec.readonly_paths;
+  const auto root = std::find_if(paths.begin(), paths.end(), is_root);
+  if (!draft.spec.root_readonly && root == paths.end()) return;
+  const std::string_view label = draft.spec.root_readonly ? "root.readonly" : "linux.readonlyPaths /";
+  init::Step& step = draft.writer.step(init::Op::kSetAttr, label);
+  step.n[0] = MOUNT_ATTR_RDONLY;
+  step.n[2] = ~uint64_t{0};
 }
 
 void add_paths(Draft& draft, init::Op op, const std::vector<std::string>& paths, std::string_view field) {
   for (size_t i = 0; i < paths.size(); ++i) {
+    if (op == init::Op::kReadonlyPath && is_root(paths[i])) continue;
     step_with(draft.writer, op, cat(field, "[", i, "] ", paths[i]), paths[i]);
   }
 }

@@ -34,6 +34,14 @@ def test_lx15_missing_paths_and_duplicates_are_fine(runtime, bundle):
     runtime.run(b).ok()
 
 
+@differs_from("crun", "has no effect")
+@pytest.mark.parametrize("path", ["/", "/etc/.."])
+def test_lx16_the_root_itself_may_be_read_only(runtime, bundle, path):
+    """A mount on / would be one that nobody walks into."""
+    b = bundle("sh", "-c", "touch /x 2>&1; touch /dev/x /dev/shm/x && echo rest", linux={"readonlyPaths": [path]}).writable()
+    assert runtime.run(b).ok().out == "touch: /x: Read-only file system\nrest\n"
+
+
 def test_lx15_many(runtime, bundle):
     b = bundle("true", linux={"maskedPaths": [f"/no/such/{n}" for n in range(1000)] + [MASKED_FILE] * 50})
     runtime.run(b).ok()
