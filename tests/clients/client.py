@@ -6,6 +6,9 @@ import subprocess
 from images import IMAGE
 from terminal import Terminal
 
+# What containers run that are there to be worked on.
+SLEEP = ("sleep", "1000")
+
 
 class Client:
     """One command line client: how to call it and what to expect."""

@@ -147,3 +147,7 @@ class Docker(ContainerClient):
     def command(self, verb, args):
         placed = ["--runtime", RUNTIME_NAME, "--network", "none"] if verb in ("run", "create") else []
         return super().command(verb, [*placed, *args])
+
+    def remove(self, name):
+        """Removes a container, if there is one, in whatever state it is."""
+        self.attempt("rm", "--force", name)

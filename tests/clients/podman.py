@@ -57,3 +57,7 @@ class Podman(ContainerClient):
     def command(self, verb, args):
         placed = ["--cgroup-parent", self._cgroup_parent] if verb in ("run", "create") else []
         return super().command(verb, [*placed, *args])
+
+    def remove(self, name):
+        """Removes a container, if there is one, in whatever state it is."""
+        self.call("rm", "--force", "--time", "0", "--ignore", name)

@@ -7,8 +7,7 @@ import re
 import pytest
 
 import host
-
-SLEEP = ("sleep", "1000")
+from client import SLEEP
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import pytest
 
 import host
+from client import SLEEP
 from daemons import RUNTIME_NAME
 from images import IMAGE
-
-SLEEP = ("sleep", "1000")
 
 
 @pytest.fixture
@@ -14,21 +13,11 @@ def name(docker, request):
     """A container name for this test, removed at its end."""
     name = host.container_name(request.node.name)
     yield name
-    docker.attempt("rm", "--force", name)
+    docker.remove(name)
 
 
 def test_info_lists_the_runtime(docker):
     assert RUNTIME_NAME in docker.call("info", "--format", "{{json .Runtimes}}")
-
-
-def test_run_returns_output_and_exit_status(docker):
-    done = docker.attempt("run", "--rm", IMAGE, "sh", "-c", "echo out; echo err >&2; exit 7")
-    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
-
-
-def test_run_interactive_reads_stdin_to_its_end(docker):
-    text = "".join(f"line {i}\n" for i in range(3000))
-    assert docker.call("run", "-i", "--rm", IMAGE, "cat", stdin=text) == text
 
 
 def test_run_on_terminal(docker):
@@ -49,13 +38,6 @@ def test_run_passes_environment_directory_user_and_volume(docker, tmp_path):
     assert done == "red\n/data\n1000\nfrom outside\nrefused\n"
 
 
-def test_detached_logs_and_exit_status(docker, name):
-    docker.call("run", "-d", "--name", name, IMAGE, "sh", "-c", "echo one; echo two >&2; exit 9")
-    assert docker.call("wait", name) == "9\n"
-    done = docker.attempt("logs", name)
-    assert (done.stdout, done.stderr) == ("one\n", "two\n")
-
-
 def test_exec_output_status_and_stdin(docker, name):
     docker.run_detached(name, *SLEEP)
     done = docker.attempt("exec", name, "sh", "-c", "echo out; echo err >&2; exit 4")
@@ -74,36 +56,12 @@ def test_exec_on_terminal_as_another_user(docker, name):
         assert terminal.finish() == 6
 
 
-def test_pause_freezes_and_unpause_thaws(docker, name):
-    pid = docker.run_detached(name, *SLEEP)
-    docker.call("pause", name)
-    assert docker.inspect(name)["State"]["Status"] == "paused"
-    assert host.is_frozen(pid)
-    docker.call("unpause", name)
-    assert docker.inspect(name)["State"]["Status"] == "running"
-    assert not host.is_frozen(pid)
-    assert docker.call("exec", name, "echo", "alive") == "alive\n"
-
-
 def test_update_changes_a_running_container(docker, name):
     pid = docker.run_detached(name, *SLEEP, options=("--memory", "64m", "--memory-swap", "128m"))
     docker.call("update", "--memory", "96m", "--pids-limit", "77", "--cpus", "0.25", name)
     assert host.cgroup_value(pid, "memory", "memory.limit_in_bytes", "memory.max") == str(96 << 20)
     assert host.cgroup_value(pid, "pids", "pids.max", "pids.max") == "77"
     assert host.cgroup_value(pid, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0] == "25000"
-
-
-def test_stop_sends_term_and_keeps_the_exit_status(docker, name):
-    docker.run_detached(name, "sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done")
-    host.eventually(lambda: "ready" in docker.call("logs", name), "the container says ready")
-    docker.call("stop", "--time", "20", name)
-    assert docker.inspect(name)["State"]["ExitCode"] == 3
-
-
-def test_stop_kills_what_ignores_term(docker, name):
-    docker.run_detached(name, *SLEEP)
-    docker.call("stop", "--time", "0", name)
-    assert docker.inspect(name)["State"]["ExitCode"] == 137
 
 
 def test_restart(docker, name):
