@@ -78,6 +78,8 @@ def world(runtime):
         _hide_unified_hierarchy()
     path = _world_of(os.getppid())
     path.mkdir(mode=0o711)
+    # conmon notes there that a container was out of memory.
+    os.chdir(path)
     return path
 
 
