@@ -52,7 +52,7 @@ Rows command_rows(bool for_supervised) {
 }  // namespace
 
 std::string program_help(std::string_view program) {
-  std::string out = cat("NAME:\n   ", program, " - run OCI containers\n\nUSAGE:\n   ", program,
+  std::string out = cat("NAME:\n   ", program, " - Open Container Initiative runtime\n\nUSAGE:\n   ", program,
                         " [global options] command [command options] [arguments...]\n\nDESCRIPTION:\n");
   append_indented(out,
                   "Runs a container from a bundle: a directory with a config.json and a root file system.\n"

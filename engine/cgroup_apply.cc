@@ -22,6 +22,10 @@ std::vector<std::string> below(const std::vector<std::string>& parents, const st
   return found;
 }
 
+std::unexpected<Error> no_cgroup(std::string_view what) {
+  return fail(cat("cannot set ", what, " limit: container could not join or create cgroup"));
+}
+
 }  // namespace
 
 Result<> CgroupFiles::write(std::string_view file, std::string_view value) const {
@@ -69,18 +73,24 @@ Result<> Cgroup::change(const CgroupChange& change) {
       GANTRY_TRY(CgroupV1(dir->path, change).set(part, below(made_parents_, dir->path)));
       continue;
     }
+    // cgroup2 does without it by design; here it is a hierarchy that nobody has mounted.
+    if (mode() != CgroupMode::kV2 && controller_v2(part) == nullptr) return no_cgroup(controller_v1(part));
     GANTRY_LET(CgroupV2 tree, unified_tree(change, controller_v1(part)));
     GANTRY_TRY(tree.set(part));
   }
   if (change.resources.unified.empty()) return {};
   if (mode() == CgroupMode::kV1) return fail("invalid configuration: cannot use unified on cgroup v1");
   GANTRY_LET(CgroupV2 tree, unified_tree(change, "unified"));
-  return tree.unified();
+  auto done = tree.unified();
+  if (!done && mode() == CgroupMode::kHybrid) {
+    return forward(std::move(done), "invalid configuration: cannot use unified on cgroup v1");
+  }
+  return done;
 }
 
 Result<CgroupV2> Cgroup::unified_tree(const CgroupChange& change, const char* what) {
   const Dir* const dir = unified();
-  if (dir == nullptr) return fail(cat("cannot set ", what, " limit: container could not join or create cgroup"));
+  if (dir == nullptr) return no_cgroup(what);
   if (available_.empty()) {
     // On a hybrid host most containers need nothing of cgroup2, so its controllers are enabled when first wanted.
     GANTRY_LET(available_, enable_controllers(unified_mount_.empty() ? dir->path : unified_mount_, dir->path));

@@ -257,6 +257,9 @@ def test_cr14_limit_below_what_init_needs(runtime, bundle):
 @pytest.mark.parametrize("resources, texts", [
     ({"cpu": {"cpus": "4096"}}, ["cpuset.cpus"]), ({"cpu": {"cpus": "banana"}}, ["cpuset.cpus"]),
     ({"memory": {"swappiness": 200}}, ["swappiness"]), ({"blockIO": {"weight": 5}}, ["weight"]),
+    pytest.param({"unified": {"pids.max": "7"}}, ["invalid configuration: cannot use unified on cgroup v1"], id="RS-24"),
+    pytest.param({"network": {"classID": 7}}, ["cannot set net_cls limit: container could not join or create cgroup"],
+                 id="RS-21", marks=pytest.mark.skipif(os.path.isdir("/sys/fs/cgroup/net_cls"), reason="the host has it")),
     ({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, ["3MB"]),
     ({"hugepageLimits": [{"pageSize": "../x", "limit": 1}]}, []),
 ], ids=lambda v: json.dumps(v) if isinstance(v, dict) else "")
