@@ -31,8 +31,8 @@ struct Env {
   StateStore& store;
   Spawner& spawner;
   ExitSource& exits;
-  std::string program = "gantry";  ///< argv[0]'s base name, for texts and default names
-  unsigned inherited_fds = 0;      ///< how many of 3, 4, ... were open when the process started, without a gap
+  std::string program = "gantry";     ///< argv[0]'s base name, for texts and default names
+  unsigned inherited_fds = 0;         ///< how many of 3, 4, ... were open when the process started, without a gap
   PoststopHooks* poststop = nullptr;  ///< hooks.h; none: the process ends when its verb does
 };
 

@@ -17,7 +17,8 @@ Result<Fd> open_file(const std::string& path, int flags, mode_t mode = 0);
 /// The same below a directory.
 Result<Fd> open_at(const Fd& dir, const std::string& name, int flags, mode_t mode = 0);
 
-/// Whether `name` in `dir` is still what `fd` has open, and not removed or another file; false when that cannot be told.
+/// Whether `name` in `dir` is still what `fd` has open, and not removed or another file; false when that cannot be
+/// told.
 bool is_entry(const Fd& dir, const std::string& name, const Fd& fd);
 
 /// Everything from the file's current position on, at most `limit` bytes; more is the error "larger than N bytes".

@@ -140,7 +140,8 @@ io::Task<Result<>> Supervisor::end(io::Signals& caught, std::optional<int>& sign
   co_return left;
 }
 
-/// Hooks of containers that are gone already are run now or never: they get some time, in which everything else goes on.
+/// Hooks of containers that are gone already are run now or never: they get some time, in which everything else goes
+/// on.
 io::Task<> Supervisor::await_hooks() {
   if (parts_->poststop.idle.is_set()) co_return;
   log_warning("supervisor: waiting for poststop hooks to end");

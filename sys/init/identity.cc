@@ -88,15 +88,17 @@ void raise_ambient(Context& ctx, uint64_t wanted) {
   }
 }
 
-bool is_null_device(const Stat& object) {
-  return (object.st_mode & kSIfmt) == kSIfchr && object.st_rdev == 0x103;
+bool is_device(const Stat& object) {
+  return (object.st_mode & kSIfmt) == kSIfchr;
 }
 
-/// The program must be able to reopen its stdio; a shared /dev/null must never change hands.
+/// The program must be able to reopen its stdio. But /dev/null is everybody's, and the caller's terminal must not
+/// belong to the program's user, who may be one of the host, for the time after it. A terminal of our own has its
+/// owner.
 void chown_stdio(Context& ctx, uint32_t uid) {
   for (int fd = 0; fd < 3; ++fd) {
     Stat object;
-    if (stat_fd(fd, &object) < 0 || object.st_uid == uid || is_null_device(object)) continue;
+    if (stat_fd(fd, &object) < 0 || object.st_uid == uid || is_device(object)) continue;
     const long changed = call(__NR_fchown, fd, uid, -1);
     // Not ours to give, or an id that the file system or namespace does not know.
     if (changed == -kEINVAL || changed == -kEPERM || changed == -kEROFS) continue;

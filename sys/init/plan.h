@@ -201,7 +201,7 @@ inline constexpr uint32_t kMaxKept = 64;
 enum IdentityFlags : uint32_t {
   kIdentitySetGroups = 1u << 0,     ///< call setgroups (not when denied and the list is empty)
   kIdentityKeepSysAdmin = 1u << 1,  ///< keep CAP_SYS_ADMIN permitted and effective until kFinalCaps
-  kIdentityChownStdio = 1u << 2,    ///< fchown 0-2 to the uid where they are not /dev/null nor already owned
+  kIdentityChownStdio = 1u << 2,    ///< fchown 0-2 to the uid where they are no devices
 };
 
 struct IdentityArgs {
