@@ -481,22 +481,6 @@ def test_ex_null_device_of_the_host_is_not_chowned(runtime, box, peer):
     assert peer == OLD or (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
 
 
-@pytest.mark.parametrize("verb", ["run", "exec"])
-def test_the_callers_terminal_stays_the_callers(runtime, bundle, box, verb):
-    """Its new owner would be a user of the host, who could go on reading from it afterwards."""
-    master, slave = os.openpty()
-    before = os.fstat(slave)
-    stdio = {"stdin": slave, "stdout": slave, "stderr": slave}
-    if verb == "run":
-        runtime.run(bundle("true", process={"user": {"uid": 1000, "gid": 1000}}), **stdio).ok()
-    else:
-        runtime.exec(box, "--user", "1000:1000", ["true"], **stdio).ok()
-    after = os.fstat(slave)
-    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
-    os.close(slave)
-    os.close(master)
-
-
 def test_ex_stdio_files_belong_to_the_user(runtime, box, work):
     """A pipe or file given as stdio can be opened again through /dev/stdout by the container's user."""
     with open(f"{work}/out", "wb") as out:

@@ -378,3 +378,21 @@ def test_tiocsti_does_not_reach_the_callers_terminal(runtime, bundle):
         runtime.start(b).ok()
         runtime.wait_stopped(b)
         assert read_until(tty.master, "E").split()[0] == "0"
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_the_callers_terminal_stays_the_callers(runtime, bundle, verb):
+    """Its new owner would be a user of the host, who could go on reading from it afterwards."""
+    master, slave = os.openpty()
+    before = os.fstat(slave)
+    stdio = {"stdin": slave, "stdout": slave, "stderr": slave}
+    if verb == "run":
+        runtime.run(bundle("true", process={"user": {"uid": 1000, "gid": 1000}}), **stdio).ok()
+    else:
+        box = bundle()
+        runtime.idle(box)
+        runtime.exec(box, "--user", "1000:1000", ["true"], **stdio).ok()
+    after = os.fstat(slave)
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    os.close(slave)
+    os.close(master)
