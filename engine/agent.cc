@@ -5,6 +5,7 @@
 
 #include "engine/creation.h"
 #include "engine/json_write.h"
+#include "engine/spec_template.h"
 #include "io/stream.h"
 #include "io/timer.h"
 #include "sys/proc.h"
@@ -33,7 +34,7 @@ io::Task<Result<sys::Fd>> fetch(io::Loop& loop, const sys::Child& process, int n
 std::string message(const Seccomp& profile, const sys::Child& process, const std::string& state) {
   json::Writer out;
   out.begin_object();
-  out.member("ociVersion", "1.3.0");
+  out.member("ociVersion", kSpecVersion);
   out.key("fds").begin_array().value("seccompFd").end_array();
   out.member("pid", static_cast<int64_t>(process.pid));
   if (!profile.listener_metadata.empty()) out.member("metadata", profile.listener_metadata);

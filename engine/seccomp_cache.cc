@@ -1,11 +1,10 @@
 #include "engine/seccomp_cache.h"
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
-#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -166,14 +165,11 @@ std::optional<std::vector<sock_filter>> load(const sys::Fd& dir, const std::stri
 
 /// Removes everything when there are too many entries: profiles that really are in use come back at once.
 void trim_dir(const sys::Fd& dir) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(dir.duplicate().release()), ::closedir);
-  if (!list) return;
-  std::vector<std::string> names;
-  while (const dirent* const entry = ::readdir(list.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  if (names.size() < kMaxEntries) return;
-  for (const std::string& name : names) ::unlinkat(dir.get(), name.c_str(), 0);
+  auto names = sys::list_names(dir);
+  if (!names) return;
+  std::erase_if(*names, [](const std::string& name) { return name.starts_with('.'); });
+  if (names->size() < kMaxEntries) return;
+  for (const std::string& name : *names) ::unlinkat(dir.get(), name.c_str(), 0);
 }
 
 void store(const sys::Fd& dir, const std::string& name, const std::string& key, const std::vector<sock_filter>& bpf) {

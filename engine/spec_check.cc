@@ -6,6 +6,7 @@
 #include "engine/json.h"
 #include "engine/spec_check_parts.h"
 #include "engine/spec_names.h"
+#include "engine/spec_template.h"
 #include "sys/text.h"
 
 namespace gantry {
@@ -87,7 +88,8 @@ Result<> check_top(const Spec& spec) {
   if (!spec.has_root) return fail("root must be specified");
   if (spec.root_path.empty())
     return fail("config.json: root.path: missing; name the directory of the root file system");
-  if (spec.oci_version.empty()) return fail("config.json: ociVersion: missing; write for instance \"1.3.0\"");
+  if (spec.oci_version.empty())
+    return fail(cat("config.json: ociVersion: missing; write for instance \"", kSpecVersion, "\""));
   if (!is_semver(spec.oci_version) || !spec.oci_version.starts_with("1.")) {
     return fail(cat("config.json: ociVersion: ", quoted(spec.oci_version), " is not supported; use a version 1.x.y"));
   }

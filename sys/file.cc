@@ -31,6 +31,22 @@ bool is_entry(const Fd& dir, const std::string& name, const Fd& fd) {
   return open.st_dev == named.st_dev && open.st_ino == named.st_ino;
 }
 
+Result<std::vector<std::string>> list_names(const Fd& dir) {
+  GANTRY_LET(Fd own, open_at(dir, ".", O_RDONLY | O_DIRECTORY));
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own.get()), &::closedir);
+  if (!stream) return fail_errno(errno, "fdopendir");
+  (void)own.release();
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* const entry = ::readdir(stream.get());
+    if (entry == nullptr && errno != 0) return fail_errno(errno, "readdir");
+    if (entry == nullptr) return names;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+}
+
 Result<std::string> read_all(const Fd& fd, size_t limit) {
   std::string bytes;
   std::array<char, 8192> chunk;

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sys/fd.h"
 #include "sys/result.h"
@@ -20,6 +21,9 @@ Result<Fd> open_at(const Fd& dir, const std::string& name, int flags, mode_t mod
 /// Whether `name` in `dir` is still what `fd` has open, and not removed or another file; false when that cannot be
 /// told.
 bool is_entry(const Fd& dir, const std::string& name, const Fd& fd);
+
+/// The names in a directory but "." and "..", as the kernel gives them; `dir` keeps its position.
+Result<std::vector<std::string>> list_names(const Fd& dir);
 
 /// Everything from the file's current position on, at most `limit` bytes; more is the error "larger than N bytes".
 Result<std::string> read_all(const Fd& fd, size_t limit);

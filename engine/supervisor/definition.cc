@@ -1,13 +1,11 @@
 #include "engine/supervisor/definition.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "engine/json.h"
 #include "engine/json_write.h"
@@ -71,15 +69,11 @@ constexpr json::Field<Definition> kFields[] = {
 
 /// Removes the files of ours one by one: a definition's directory has no others, and no directories.
 Result<> remove_files(const sys::Fd& dir, bool keep_log, bool& kept) {
-  const int copy = ::fcntl(dir.get(), F_DUPFD_CLOEXEC, 3);
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy), &::closedir);
-  if (!stream) return fail_errno(errno, "reading a definition's directory");
-  while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string_view name(entry->d_name);
-    if (name == "." || name == "..") continue;
+  GANTRY_LET(const std::vector<std::string> names, sys::list_names(dir));
+  for (const std::string& name : names) {
     if (keep_log && is_log_name(name)) {
       kept = true;
-    } else if (::unlinkat(dir.get(), entry->d_name, 0) < 0 && errno != ENOENT) {
+    } else if (::unlinkat(dir.get(), name.c_str(), 0) < 0 && errno != ENOENT) {
       return fail_path(errno, "unlink", name);
     }
   }
@@ -257,16 +251,9 @@ Result<> DefinitionStore::remove(const std::string& id, bool keep_log) const {
 }
 
 Result<std::vector<std::string>> DefinitionStore::ids() const {
-  GANTRY_LET(sys::Fd again, sys::open_at(dir_, ".", O_RDONLY | O_DIRECTORY));
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(again.get()), &::closedir);
-  if (!stream) return fail_path(errno, "open", path_);
-  (void)again.release();
-  std::vector<std::string> found;
-  while (const dirent* entry = ::readdir(stream.get())) {
-    std::string name(entry->d_name);
-    if (name.starts_with('.') || name.starts_with('@') || !has(name)) continue;
-    found.push_back(std::move(name));
-  }
+  GANTRY_LET(std::vector<std::string> found, sys::list_names(dir_));
+  std::erase_if(
+      found, [this](const std::string& name) { return name.starts_with('.') || name.starts_with('@') || !has(name); });
   std::sort(found.begin(), found.end());
   return found;
 }

@@ -222,7 +222,8 @@ io::Task<Result<>> owned_remove(Env& env, std::string id, bool force) {
   }
   api::Call call = api::Remove{id, force, false};
   SupervisedPlace place = recorded_place(env, *record);
-  GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, std::move(place), std::move(call), false));
+  // Hooks may take as long as they like, and a removal that was cut short can be asked for again.
+  GANTRY_CO_LET(const Turn turn, co_await ask_or_take(env, std::move(place), std::move(call), true));
   if (turn.done) co_return Result<>();
   Result<> removed = co_await remove_here(env, turn, id, force, false);
   co_return removed;

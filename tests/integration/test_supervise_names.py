@@ -55,6 +55,20 @@ def test_who_removes_what_another_is_removing_waits_and_finds_it_gone(supervised
     assert nothing_is_left(supervised, box)
 
 
+@pytest.mark.parametrize("verb", [("rm",), ("delete",), ("delete", "--force")], ids=" ".join)
+def test_who_removes_asks_the_next_supervisor(supervised, bundle, work, verb):
+    supervised.begin()
+    box = bundle("true").hook("poststop", f"echo > {work}/removing; until test -e {work}/over; do sleep 0.05; done")
+    supervised.up(box).ok()
+    supervised.wait(box).ok("0\n")
+    call = supervised.runtime.spawn(*verb, box.id)
+    host.eventually(lambda: os.path.exists(f"{work}/removing"), what="a removal under way")
+    supervised.await_supervisor(supervised.kill_supervisor())
+    open(f"{work}/over", "wb").close()
+    supervised.runtime.finish(call).ok("")
+    assert nothing_is_left(supervised, box)
+
+
 def test_removals_that_a_reload_cuts_short_are_done_by_the_next_supervisor(supervised, bundle, work):
     """Who waits for another's removal must not be told that it is done when that one was cut short."""
     supervised.begin()
