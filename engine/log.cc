@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #define FMT_HEADER_ONLY
-// Without it std::locale comes along: a quarter of what has to be relocated at each start.
+// Without it std::locale comes along: a sixth of what has to be relocated at each start.
 #define FMT_STATIC_THOUSANDS_SEPARATOR ','
 #include <spdlog/details/null_mutex.h>
 #include <spdlog/formatter.h>
