@@ -34,11 +34,6 @@ class Deadline {
   Deadline or_sooner(Deadline other) const { return at_ < other.at_ ? *this : other; }
   /// Nanoseconds on CLOCK_MONOTONIC; the largest value for never.
   int64_t nanoseconds() const { return at_; }
-  /// What is left, zero when expired. Not for never().
-  std::chrono::nanoseconds remaining() const {
-    const int64_t left = at_ - now();
-    return std::chrono::nanoseconds(left > 0 ? left : 0);
-  }
 
   auto operator<=>(const Deadline&) const = default;
 

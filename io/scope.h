@@ -62,7 +62,6 @@ class Scope {
 
   size_t active() const { return children_.size(); }
   bool cancelled() const { return cancel_.cancelled(); }
-  CancelSource& cancel_source() { return cancel_; }
   Loop& loop() { return loop_; }
 
  private:

@@ -88,7 +88,6 @@ Result<> take_slot(Inheritance& into, const KeeperFrame& frame, std::vector<sys:
 }  // namespace
 
 // -- the next keeper
-// ---------------------------------------------------------------------------------------------------
 
 io::Task<Result<Inheritance>> take_everything(io::Loop& loop, sys::Fd from, io::Deadline deadline) {
   Inheritance taken;
@@ -121,7 +120,6 @@ io::Task<Result<std::optional<Inheritance>>> ask_for_handover(io::Loop& loop, st
 }
 
 // -- the supervisor
-// ----------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -55,7 +55,6 @@ class TableMap {
 };
 
 // -- what the keeper needs
-// ---------------------------------------------------------------------------------------------
 
 Result<sys::Fd> make_args(const KeeperOptions& options, const rlimit& launchers) {
   std::string strings = options.program;
@@ -144,7 +143,6 @@ Result<> check_files() {
 }
 
 // -- the held descriptors
-// ----------------------------------------------------------------------------------------------
 
 /// Gives `fd` a number that the keeper may hold it under, and lets it survive the exec.
 Result<int> hold_number(int fd) {
@@ -190,7 +188,6 @@ Result<> fill_table(const sys::Fd& fd, const std::vector<KeptSlot>& slots, bool 
 }
 
 // -- the arrangement
-// ---------------------------------------------------------------------------------------------------
 
 /// Fds of ours that are to lie at the numbers of keeper.h. All are moved up first, so that none is overwritten.
 Result<> arrange(std::array<sys::Fd*, 5> placed) {

@@ -19,9 +19,4 @@ inline std::string handover_socket(const std::string& socket) {
   return socket + ".handover";
 }
 
-/// STATE_DIR/ID: definition.json, config.json (frozen at `up`) and, by default, container.log.
-inline std::string definition_dir(const std::string& state_dir, const std::string& id) {
-  return state_dir + "/" + id;
-}
-
 }  // namespace gantry
