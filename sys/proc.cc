@@ -1,6 +1,7 @@
 #include "sys/proc.h"
 
 #include <linux/magic.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -73,6 +74,11 @@ std::optional<PidfdExit> pidfd_exit(int pidfd) {
   if (::ioctl(pidfd, _IOWR(0xFF, 11, Info), &info) < 0 || (info.mask & kExit) == 0) return std::nullopt;
   if (WIFSIGNALED(info.exit_code)) return PidfdExit{0, WTERMSIG(info.exit_code)};
   return PidfdExit{WEXITSTATUS(info.exit_code), 0};
+}
+
+bool pidfd_ended(int pidfd) {
+  pollfd polled{pidfd, POLLIN, 0};
+  return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLNVAL) == 0;
 }
 
 bool pidfd_reaped(int pidfd) {

@@ -44,6 +44,9 @@ struct PidfdExit {
 /// 6.15). nullopt: not ended, not reaped yet, or the kernel does not keep it.
 std::optional<PidfdExit> pidfd_exit(int pidfd);
 
+/// Whether the process has ended, reaped or not; false without a descriptor.
+bool pidfd_ended(int pidfd);
+
 /// Whether the process has been reaped: it has ended, and pidfd_exit() will not know more later. False while it is a
 /// zombie. Any kernel with pidfds tells.
 bool pidfd_reaped(int pidfd);

@@ -36,11 +36,6 @@ bool passes(const Error& error) {
   return error.sys_errno != EMFILE && (is_shortage(error) || error.sys_errno == ETOOMANYREFS);
 }
 
-bool is_dead(int pidfd) {
-  pollfd polled{pidfd, POLLIN, 0};
-  return ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLNVAL) == 0;
-}
-
 Error unknown_end(pid_t pid) {
   return Error{cat("process ", pid, " has ended, but nobody saw how"), ECHILD};
 }
@@ -48,7 +43,6 @@ Error unknown_end(pid_t pid) {
 }  // namespace
 
 // -- listening
-// ---------------------------------------------------------------------------------------------------------
 
 io::Task<Result<>> KeeperLink::listen() {
   const io::Deadline never = io::Deadline::never();
@@ -135,7 +129,6 @@ void KeeperLink::give_up(const Error& why) {
 }
 
 // -- asking
-// ------------------------------------------------------------------------------------------------------------
 
 io::Task<Result<>> KeeperLink::send(KeeperFrame frame, std::vector<int> fds) {
   if (broken_) co_return std::unexpected(*broken_);
@@ -259,7 +252,6 @@ io::Task<Result<>> KeeperLink::leave() {
 }
 
 // -- exits
-// -------------------------------------------------------------------------------------------------------------
 
 io::Task<Result<ExitStatus>> KeeperLink::wait(pid_t pid, io::Deadline deadline) {
   if (const auto early = early_.find(pid); early != early_.end()) {
@@ -314,7 +306,7 @@ io::Task<Result<ExitStatus>> KeeperExits::wait(pid_t pid, int pidfd, io::Deadlin
     co_return told;
   }
   // What is remembered under the number of a living process belongs to another one.
-  if (!is_dead(pidfd)) link_.forget(pid);
+  if (!sys::pidfd_ended(pidfd)) link_.forget(pid);
   io::Task<Result<ExitStatus>> telling = link_.wait(pid, deadline);
   io::Task<Result<>> waiting = overdue(loop_, pidfd);
   auto raced = co_await io::race(loop_, std::move(telling), std::move(waiting));

@@ -314,7 +314,7 @@ io::Task<> Supervisor::drop_strangers() {
   if (!parts.all_known) co_return;  // it may be that of a definition which could not be read
   for (auto held = parts.held.begin(); held != parts.held.end();) {
     const HeldRun& run = held->second;
-    if (!run.exit) {
+    if (!run.exit && !sys::pidfd_ended(run.pidfd.get())) {
       log_error(cat("pid ", run.pid, " is a container without a definition in ", parts.definitions.path(),
                     ": it goes on, and nobody supervises it"));
       ++held;

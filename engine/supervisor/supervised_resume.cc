@@ -1,6 +1,4 @@
 // A run that a former supervisor began, and the end of any.
-#include <poll.h>
-
 #include <chrono>
 
 #include "engine/clock.h"
@@ -87,21 +85,12 @@ io::Task<Result<>> Supervised::resume_run(HeldRun kept) {
   co_return begun;
 }
 
-namespace {
-
-bool process_ended(const sys::Fd& pidfd) {
-  pollfd polled{pidfd.get(), POLLIN, 0};
-  return pidfd && ::poll(&polled, 1, 0) == 1;
-}
-
-}  // namespace
-
 /// The keeper tells every supervisor of the end of each child of its that it holds: as long as there is a keeper,
 /// nobody has to watch the process, too.
 [[gnu::noinline]] io::Task<Result<ExitStatus>> Supervised::await_process() {
   const io::Deadline never = io::Deadline::never();
   const bool is_child = !run_->foreign && (host_.table.slot(run_->slot).flags & init::kSlotForeign) == 0;
-  if (is_child && run_->pidfd && !process_ended(run_->pidfd) && !host_.keeper.gone().is_set()) {
+  if (is_child && run_->pidfd && !sys::pidfd_ended(run_->pidfd.get()) && !host_.keeper.gone().is_set()) {
     host_.keeper.forget(run_->pid);  // what is remembered under the number of a living process is another's
     Result<ExitStatus> told = co_await host_.keeper.wait(run_->pid, never);
     if (told || io::is_cancelled(told.error()) || !host_.keeper.gone().is_set()) co_return told;
