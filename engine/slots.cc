@@ -17,7 +17,7 @@ unsigned listen_fds() {
 
 Result<> SlotTable::add_inherited(const Env& env, unsigned preserve_fds, bool socket_activation, PlanContext& context) {
   const unsigned listening = socket_activation ? listen_fds() : 0;
-  const unsigned total = listening + preserve_fds;
+  const uint64_t total = uint64_t{listening} + preserve_fds;
   if (env.inherited_fds < total) {
     const unsigned missing = env.inherited_fds < listening ? 0 : env.inherited_fds - listening;
     return fail(cat("unable to stat preserved-fd ", missing, " (of ", preserve_fds, "): no such file or directory: fd ",

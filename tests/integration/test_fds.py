@@ -123,6 +123,12 @@ def test_en03_listen_fds_come_before_preserved_ones(runtime, bundle, work):
     assert sorted(seen) == ["0", "1", "2", "3", "4", "5"] and seen["5"].endswith("keep2")
 
 
+@pytest.mark.ours("counts in 32 bits")
+def test_en02_more_descriptors_than_there_can_be(runtime, bundle, work):
+    view = runtime.in_view(holding(work, 3, export_pid=True))
+    view.run(bundle("true"), "--preserve-fds", "2", env={"LISTEN_FDS": "4294967295"}).fails("preserved-fd 0 (of 2)")
+
+
 @pytest.mark.parametrize("env", [{"LISTEN_FDS": "2", "LISTEN_PID": "1"}, {"LISTEN_FDS": "2"}, {"LISTEN_FDS": "x"},
                                  {"LISTEN_FDS": "-1"}], ids=str)
 def test_en01_only_for_the_own_pid(runtime, bundle, work, env):
