@@ -48,6 +48,9 @@ io::Task<Result<>> clean_up(Running& run) {
   Result<Loaded> container = co_await load_locked(run.env, run.created.record.id);
   if (!container && container.error().sys_errno == ENOENT) co_return Result<>();
   if (!container) co_return forward(std::move(container));
+  const ContainerRecord& ours = run.created.record;
+  // ... and made another one of the same name.
+  if (container->record.pid != ours.pid || container->record.start_time != ours.start_time) co_return Result<>();
   Result<> removed = co_await remove_loaded(run.env, *container, &run.created.spec, run.created.record.bundle);
   co_return removed;
 }

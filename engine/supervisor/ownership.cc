@@ -121,6 +121,13 @@ Result<> remove_definition(const DefinitionStore& definitions, const std::string
   return definitions.remove(id, keep_log);
 }
 
+/// Whether the container of a defined name is nobody's: made by `create` or `run` when that of the definition was gone,
+/// after a reboot for instance. A record that cannot be read is the definition's.
+bool is_namesake(const Env& env, const std::string& id) {
+  const Result<Loaded> container = load_container(env, id);
+  return container && container->health == RecordHealth::kGood && container->record.supervisor_socket.empty();
+}
+
 /// What has been loaded may hold the container's lock: it is gone when this returns.
 Result<> check_removable(const Env& env, const std::string& id) {
   const Result<Loaded> container = load_container(env, id);
@@ -135,6 +142,7 @@ io::Task<Result<>> remove_here(Env& env, const Turn& turn, std::string id, bool 
     GANTRY_CO_LET(lock, co_await lock_definition(env, *turn.definitions, id));
   }
   const bool defined = lock && turn.definitions->has(id);
+  if (defined && is_namesake(env, id)) co_return remove_definition(*turn.definitions, id, keep_log);
   if (!force) GANTRY_CO_TRY(check_removable(env, id));
   Result<> marked;
   if (defined) marked = mark_stopped_by_user(*turn.definitions, id);
@@ -170,6 +178,7 @@ io::Task<Result<>> stop_here(Env& env, Turn turn, std::string id, unsigned grace
   if (const std::string refusal = check_id(id); !refusal.empty()) co_return fail(refusal);
   GANTRY_CO_LET(const bool marked, co_await mark(env, turn, id));
   turn.definitions.reset();
+  if (marked && is_namesake(env, id)) co_return Result<>();
   Result<> ended = co_await end_container(env, id, grace_seconds);
   if (!ended && marked && ended.error().sys_errno == ENOENT) co_return Result<>();
   co_return ended;

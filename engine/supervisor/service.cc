@@ -222,7 +222,8 @@ io::Task<Result<>> Supervisor::remove_claimed(std::shared_ptr<Supervised> contai
   if (!call.keep_log) container->drop_output();
   const Result<> settled = co_await container->wait_settled();
   if (!settled) co_return settled;
-  GANTRY_CO_TRY(co_await gantry::remove(parts_->env, call.id, true));
+  GANTRY_CO_LET(const bool anothers, container->is_anothers());
+  if (!anothers) GANTRY_CO_TRY(co_await gantry::remove(parts_->env, call.id, true));
   co_await forget(container, call.keep_log);
   co_return Result<>();
 }

@@ -54,6 +54,10 @@ class Supervised final : CreateGuard {
   /// Its log was there before it: whoever gives up on its start leaves the log alone.
   bool found_log() const { return found_log_; }
 
+  /// Whether the container of this name is somebody else's, made when ours was gone. A record that cannot be read is
+  /// taken for ours. Errors: it cannot be looked at now.
+  Result<bool> is_anothers() const;
+
   /// One caller at a time may remove it: waits for another one who is at it. False when it is gone then. ECANCELED.
   io::Task<Result<bool>> claim_removal();
   /// The removal is over; `gone`: and there is nothing left to remove.

@@ -135,6 +135,13 @@ Result<> Supervised::check_ours() const {
   return std::unexpected(Error{"container with given ID already exists", EEXIST});
 }
 
+Result<bool> Supervised::is_anothers() const {
+  const Result<Loaded> found = load_container(host_.env, definition_.id);
+  if (!found && found.error().sys_errno == ENOENT) return false;
+  if (!found) return std::unexpected(found.error());
+  return found->health == RecordHealth::kGood && found->record.supervisor_socket != host_.socket;
+}
+
 /// What an earlier run left, or a creation that was killed. A namesake that is not ours stays.
 io::Task<Result<>> Supervised::clear_remains() {
   GANTRY_CO_TRY(check_ours());
@@ -231,7 +238,9 @@ io::Task<> Supervised::abandon_run() {
     (void)co_await host_.env.exits.wait(run_->pid, run_->pidfd.get(), deadline);
   }
   if (output_) co_await output_->stop();
-  Result<> removed = co_await remove(host_.env, definition_.id, true);
+  // Somebody else may have been first to make one of this name.
+  Result<> removed = check_ours();
+  if (removed) removed = co_await remove(host_.env, definition_.id, true);
   if (!removed) log_warning(cat("container ", definition_.id, ": ", removed.error().text));
   Result<> released = co_await release_run();
   if (!released) log_warning(released.error().text);

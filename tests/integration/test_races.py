@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lib import host
+from lib.inject import Injected
 from lib.player import rewrite, write_definition
 from lib.stepper import Stopped, count_calls, steps
 
@@ -206,3 +207,57 @@ def test_a_delete_that_found_nothing_whole_leaves_what_comes_then(runtime, bundl
             runtime.delete(box, "--force").ok()
         elif came:
             assert flags, f"{stop}: a delete without --force has ended a running container"
+
+
+# --- one name, one container after the other ------------------------------------------------------------------------
+
+def test_a_run_does_not_remove_what_came_after_its_container(runtime, bundle):
+    box = bundle("sleep", "1000")
+    running = runtime.spawn_run(box)
+    host.eventually(lambda: runtime.call("state", box.id).code == 0 and runtime.status(box) == "running", what="the run")
+    running.send_signal(signal.SIGSTOP)
+    runtime.delete(box, "--force").ok()
+    runtime.up(box)
+    running.send_signal(signal.SIGCONT)
+    assert runtime.finish(running).code == 137
+    assert runtime.status(box) == "running"
+
+
+@pytest.mark.parametrize("verb", [["rm", "--force"], ["stop", "--time", "0"]], ids=" ".join)
+def test_a_namesake_of_a_definition_is_left_alone(runtime, bundle, definitions, verb):
+    """As after a reboot: the definition's container is gone, and somebody has made one of that name."""
+    box = bundle("sleep", "1000")
+    runtime.up(box)
+    write_definition(definitions, box.id, bundle=box.path)
+    runtime.call(*verb, "--state-dir", definitions, box.id).ok()
+    assert runtime.status(box) == "running"
+    assert os.listdir(definitions) == ([] if verb[0] == "rm" else [box.id])
+
+
+def test_a_supervisor_leaves_the_namesake_of_its_container_alone(supervised, bundle):
+    supervised.begin()
+    box, namesake = bundle("true"), bundle("sleep", "1000")
+    supervised.up(box).ok()
+    supervised.wait(box).ok("0\n")
+    shutil.rmtree(f"{supervised.runtime.root}/{box.id}")
+    host.purge_cgroups(box.id)
+    supervised.runtime.create(namesake, id=box.id).ok()
+    supervised.runtime.start(box).ok()
+    supervised.rm("--force", box).ok()
+    assert supervised.listing() == [] and supervised.runtime.status(box) == "running"
+
+
+def test_a_start_that_finds_its_name_taken_leaves_it_alone(supervised, bundle, work):
+    supervised.begin()
+    box, namesake = bundle("sleep", "1000"), bundle("sleep", "1000")
+    box.write()
+    supervised.runtime.track(box.id)
+    path = f"{supervised.runtime.root}/{box.id}"
+    # The supervisor has looked whether the name is free, and stands before it takes it.
+    with Injected(supervised.supervisor(), "mkdir:delay_enter=1000000:when=1", work, "-P", path):
+        coming = supervised.runtime.spawn("up", box.path)
+        time.sleep(0.4)
+        supervised.runtime.create(namesake, id=box.id).ok()
+        supervised.runtime.start(box).ok()
+        supervised.runtime.finish(coming).fails("already exists")
+    assert supervised.listing() == [] and supervised.runtime.status(box) == "running"
