@@ -268,6 +268,27 @@ void choose_implementation() {
   simdjson::get_active_implementation() = best;
 }
 
+std::string place_of(std::string_view bytes, size_t offset) {
+  const std::string_view before = bytes.substr(0, offset);
+  const auto line = static_cast<size_t>(std::count(before.begin(), before.end(), '\n')) + 1;
+  const size_t column = offset - (line == 1 ? 0 : before.rfind('\n') + 1) + 1;
+  return cat("line ", line, ", column ", column, ": ");
+}
+
+/// Content with everything but a whole number that simdjson cannot hold.
+struct NumberCheck : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, NumberCheck> {
+  bool RawNumber(const char* digits, rapidjson::SizeType length, bool /*copied*/) {
+    const std::string_view text(digits, length);
+    if (text.find_first_of(".eE") != std::string_view::npos || parse_number<int64_t>(text) ||
+        parse_number<uint64_t>(text)) {
+      return true;
+    }
+    too_large = text;
+    return false;
+  }
+  std::string too_large;
+};
+
 }  // namespace
 
 Result<Document> Document::parse(std::string_view bytes, std::string_view name) {
@@ -297,19 +318,20 @@ std::string describe_syntax_error(std::string_view bytes) {
   // simdjson says that a document is wrong, not where; RapidJSON's iterative reader does, and never recurses.
   namespace rj = rapidjson;
   rj::Reader reader;
-  rj::BaseReaderHandler<> nothing;
+  NumberCheck check;
   rj::MemoryStream stream(bytes.data(), bytes.size());
-  constexpr unsigned kFlags = rj::kParseIterativeFlag | rj::kParseValidateEncodingFlag;
-  const rj::ParseResult result = reader.Parse<kFlags>(stream, nothing);
-  if (!result.IsError()) return "not valid JSON";  // the two disagree, for instance about a number out of range
+  constexpr unsigned kFlags = rj::kParseIterativeFlag | rj::kParseValidateEncodingFlag | rj::kParseNumbersAsStringsFlag;
+  const rj::ParseResult result = reader.Parse<kFlags>(stream, check);
+  if (!result.IsError()) return "not valid JSON";  // the two disagree, for instance about 1e999
   const size_t offset = std::min(result.Offset(), bytes.size());
+  if (!check.too_large.empty()) {
+    const size_t start = std::min(stream.Tell(), bytes.size()) - check.too_large.size();
+    return cat(place_of(bytes, start), one_line(check.too_large), " is no 64-bit number");
+  }
   if (trim(bytes.substr(offset)).empty()) return "not valid JSON: unexpected EOF";
-  const std::string_view before = bytes.substr(0, offset);
-  const auto line = static_cast<size_t>(std::count(before.begin(), before.end(), '\n')) + 1;
-  const size_t column = offset - (line == 1 ? 0 : before.rfind('\n') + 1) + 1;
   std::string_view why = rj::GetParseError_En(result.Code());
   if (why.ends_with('.')) why.remove_suffix(1);
-  return cat("line ", line, ", column ", column, ": not valid JSON: ", why);
+  return cat(place_of(bytes, offset), "not valid JSON: ", why);
 }
 
 }  // namespace gantry::json
