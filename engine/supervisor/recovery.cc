@@ -120,8 +120,12 @@ io::Task<Result<>> own_definitions(io::Loop& loop, const DefinitionStore& defini
   for (;;) {
     GANTRY_CO_LET(const bool mine, definitions.try_lock());
     if (mine) co_return Result<>();
-    if (limit.expired())
-      co_return fail(cat("state directory ", definitions.path(), " is in use by another supervisor: use --state-dir"));
+    if (limit.expired()) {
+      GANTRY_CO_LET(const bool commands, definitions.try_lock_shared());
+      co_return fail(cat("state directory ", definitions.path(),
+                         commands ? " is in use by a command (rm, stop or kill) that found no supervisor: try again"
+                                  : " is in use by another supervisor: use --state-dir"));
+    }
     (void)co_await io::sleep_for(loop, std::chrono::milliseconds(5));
   }
 }

@@ -176,6 +176,17 @@ def test_definitions_that_somebody_else_has(supervised, runtime):
         os.rmdir(f"{runtime.root}/other")
 
 
+def test_definitions_that_a_command_works_on(supervised, runtime):
+    os.mkdir(supervised.state_dir)
+    held = os.open(supervised.state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    try:
+        runtime.call("supervise", "--state-dir", supervised.state_dir).fails(
+            f"state directory {supervised.state_dir} is in use by a command (rm, stop or kill)", "try again").one_line()
+    finally:
+        os.close(held)
+
+
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
 def test_a_supervisor_that_is_not_ready_can_be_ended(supervised, signo):
     supervised.begin()
