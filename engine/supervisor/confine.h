@@ -6,8 +6,8 @@
 
 namespace gantry {
 
-/// Loads a filter that refuses (EPERM) to execute, clone, mount, enter namespaces, trace, load modules and the like.
-/// The keeper, the launchers and the containers never have it: they are not our children.
+/// Loads a filter that refuses (EPERM) to execute, clone (but for a plain fork), mount, enter namespaces, trace, load
+/// modules and the like. The keeper, the launchers and the containers never have it: they are not our children.
 Result<> confine_supervisor();
 
 }  // namespace gantry
