@@ -35,8 +35,8 @@ struct FoundLogPlace {
   std::vector<FileIdentity> above;  ///< place.directory, the one it lies in, and so on up to "/"
 };
 
-/// Follows the path (absolute) of a log, through symlinks and bind mounts alike, to its last directory that exists. It
-/// must not lead to a file system that may not answer (sys::check_answers).
+/// Follows the path (absolute) of a log, through symlinks and bind mounts alike, to its last directory that exists. Who
+/// must not wait looks first whether it leads to a file system that may not answer (sys::find_slow_place).
 Result<FoundLogPlace> find_log_place(const LogOptions& options);
 
 /// By the words of the path alone, for one that cannot be followed now. Never meets one that was found.
