@@ -68,11 +68,12 @@ io::Task<Result<>> Supervisor::check_log_is_free(std::shared_ptr<Supervised> con
   const std::string& path = container->log().path;
   GANTRY_CO_LET(const FoundLogPlace found, co_await container->find_log());
   GANTRY_CO_TRY(check_directory(found, path, parts_->definitions, options_.root, container->definition().id));
+  const std::optional<uint64_t> slow = container->slow_device();
   // Others may come and go while one is being looked for.
   std::vector<std::shared_ptr<Supervised>> others;
   for (const auto& [id, other] : containers_)
     if (other->names_its_log()) others.push_back(other);
-  for (const std::shared_ptr<Supervised>& other : others) co_await other->refresh_log_place();
+  for (const std::shared_ptr<Supervised>& other : others) GANTRY_CO_TRY(co_await other->refresh_log_place(slow));
   const LogPlace by_name = log_place_by_name(container->log());
   for (const auto& [id, other] : containers_) {
     if (!other->names_its_log()) continue;

@@ -19,8 +19,21 @@ namespace gantry {
 enum class HeldKind : uint32_t {
   kSelf = 1,       ///< fds: journal, staging pipe (read, write), suspects
   kListener = 2,   ///< fds: the listening sockets, for clients and for the next keeper
-  kContainer = 3,  ///< fds: stdout or the terminal, stderr, init's pidfd; owner: Definition::owner()
+  kContainer = 3,  ///< fds: stdout or the terminal, stderr, init's pidfd; owner: Definition::owner(); container_kind()
+  kLogDevice = 4,  ///< fds: a log copier's journal, staging pipe (read, write); owner: the device's numbers
 };
+
+/// The kind of a container's slot also says which slot has what is on its way into its log: 0 for kSelf's.
+inline constexpr uint32_t container_kind(uint32_t device_slot) {
+  return static_cast<uint32_t>(HeldKind::kContainer) | device_slot << 8U;
+}
+inline constexpr HeldKind held_kind(uint32_t kind) {
+  return static_cast<HeldKind>(kind & 0xffU);
+}
+inline constexpr uint32_t device_slot_of(uint32_t kind) {
+  return kind >> 8U;
+}
+static_assert(init::kKeeperMaxSlots <= 1U << 24U);
 
 /// The status with which a supervisor ends for another one: the keeper starts it, as it does after a crash.
 inline constexpr int kExitForSuccessor = 75;
@@ -65,11 +78,13 @@ struct HeldRun {
   uint32_t run = 0;  ///< number of the run, from the slot's owner
   pid_t pid = 0;
   bool foreign = false;
+  uint32_t device_slot = 0;  ///< device_slot_of() its kind
   std::optional<HeldExit> exit;
   sys::Fd out, err, pidfd;
 };
 
 class KeeperView;
+class OutputDevices;
 
 struct SupervisorHost {
   Env& env;
@@ -80,6 +95,7 @@ struct SupervisorHost {
   Suspects& suspects;
   io::Semaphore& admission;
   Copier& copier;
+  OutputDevices& devices;
   io::Flusher& flusher;
   std::string socket;         ///< for the records of containers
   std::string cgroup_parent;  ///< SupervisedCreation's

@@ -3,6 +3,7 @@
 
 #include "engine/hooks.h"
 #include "engine/supervisor/handover.h"
+#include "engine/supervisor/output_device.h"
 #include "engine/supervisor/supervisor.h"
 
 namespace gantry {
@@ -22,9 +23,10 @@ struct Supervisor::Parts {
         suspects(std::move(noted)),
         admission(loop, options.parallel),
         copier(std::move(copying)),
+        devices(loop, keeper, slots),
         flusher(loop),
-        host{env,    table,   keeper,         definitions,          slots, suspects, admission,
-             copier, flusher, options.socket, options.cgroup_parent} {}
+        host{env,       table,  keeper,  definitions, slots,          suspects,
+             admission, copier, devices, flusher,     options.socket, options.cgroup_parent} {}
 
   KeeperView table;
   StateStore store;
@@ -38,6 +40,7 @@ struct Supervisor::Parts {
   Suspects suspects;
   io::Semaphore admission;
   Copier copier;
+  OutputDevices devices;
   io::Flusher flusher;
   SupervisorHost host;
   std::optional<Server> server;

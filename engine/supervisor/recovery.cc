@@ -34,6 +34,7 @@ HeldRun held_run(uint32_t number, const init::KeeperSlot& slot) {
   run.slot = number;
   run.run = static_cast<uint32_t>(slot.owner);
   run.pid = slot.pid;
+  run.device_slot = device_slot_of(slot.kind);
   run.foreign = (slot.flags & init::kSlotForeign) != 0;
   run.out = held_fd(slot, kHeldOut);
   run.err = held_fd(slot, kHeldErr);
@@ -46,10 +47,18 @@ HeldRun held_run(uint32_t number, const init::KeeperSlot& slot) {
   return run;
 }
 
+/// A log copier's.
+struct HeldDevice {
+  uint32_t slot = 0;
+  uint64_t key = 0;
+  CopyHands hands;
+};
+
 /// Everything that the keeper's table names, sorted.
 struct Found {
   sys::Fd journal, staging_read, staging_write, suspects, clients, handover;
   std::map<uint32_t, HeldRun> runs;
+  std::vector<HeldDevice> devices;
   std::vector<uint32_t> slots;
 };
 
@@ -59,7 +68,7 @@ Found look_through(const KeeperView& table) {
     const init::KeeperSlot& slot = table.slot(number);
     if (slot.state == init::SlotState::kFree) continue;
     found.slots.push_back(number);
-    switch (static_cast<HeldKind>(slot.kind)) {
+    switch (held_kind(slot.kind)) {
       case HeldKind::kSelf:
         found.journal = held_fd(slot, 0);
         found.staging_read = held_fd(slot, 1);
@@ -72,6 +81,9 @@ Found look_through(const KeeperView& table) {
         break;
       case HeldKind::kContainer:
         found.runs.insert_or_assign(Definition::key_of(slot.owner), held_run(number, slot));
+        break;
+      case HeldKind::kLogDevice:
+        found.devices.push_back({number, slot.owner, {held_fd(slot, 0), held_fd(slot, 1), held_fd(slot, 2)}});
         break;
     }
   }
@@ -160,6 +172,7 @@ io::Task<Result<std::unique_ptr<Supervisor>>> Supervisor::open(io::Loop& loop, S
   parts->slots.mark(kSelfSlot);
   parts->slots.mark(kListenerSlot);
   for (const uint32_t slot : found.slots) parts->slots.mark(slot);
+  for (HeldDevice& device : found.devices) parts->devices.adopt(device.slot, device.key, std::move(device.hands));
   parts->fresh_listeners = !found.clients || !found.handover;
   GANTRY_CO_LET(io::Listener clients,
                 co_await listener_of(loop, std::move(found.clients), options.socket, SOCK_STREAM));
@@ -227,7 +240,8 @@ io::Task<Result<>> Supervisor::recover() {
       log_error(cat("container ", id, " cannot be taken over: ", container.error().text));
       continue;
     }
-    if (kept) by_slot[kept->slot] = (*container)->resume_output();
+    LogFile* const log = kept ? (*container)->resume_output(*kept) : nullptr;
+    if (log != nullptr) by_slot[kept->slot] = log;
     found.emplace_back(std::move(*container), std::move(kept));
   }
   if (!parts.fresh_copier) {
@@ -240,6 +254,7 @@ io::Task<Result<>> Supervisor::recover() {
   if (parts.fresh_copier)
     for (const auto& [slot, log] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
   co_await drop_strangers();
+  parts.devices.begin();
   for (auto& [container, kept] : found) adopt(std::move(container), std::move(kept), false);
   co_return Result<>();
 }

@@ -129,7 +129,7 @@ io::Task<Result<api::Reply>> Supervisor::up(api::Up call, std::vector<sys::Fd> f
   Result<pid_t> pid = co_await container->first_start();
   if (pid) co_return api::UpReply{call.id, *pid};
   if (io::is_cancelled(pid.error())) co_return forward(std::move(pid));
-  co_await forget(container, container->found_log());
+  co_await give_up(container);
   co_return forward(std::move(pid));
 }
 
@@ -144,20 +144,33 @@ uint32_t Supervisor::unused_key() const {
   return key;
 }
 
-/// Nothing is left of a container but, when asked, its log.
-io::Task<> Supervisor::forget(std::shared_ptr<Supervised> container, bool keep_log) {
+/// What could not be started at all leaves nothing; a log that was there before it stays.
+io::Task<> Supervisor::give_up(std::shared_ptr<Supervised> container) {
+  const bool keep_log = container->found_log();
+  const Result<> forgotten = co_await forget(container, keep_log, true);
+  if (!forgotten) log_warning(cat("container ", container->definition().id, ": ", forgotten.error().text));
+}
+
+/// Nothing is left of a container but, when asked, its log. Where that is nobody may answer: ETIMEDOUT, and all is as
+/// it was; with `anyhow` only the log stays.
+io::Task<Result<>> Supervisor::forget(std::shared_ptr<Supervised> container, bool keep_log, bool anyhow) {
   const std::string& id = container->definition().id;
-  if (!is_known(container)) co_return;
-  if (!keep_log) {
+  Result<> emptied;
+  if (!keep_log && is_known(container)) {
     const io::Deadline limit = io::Deadline::in_ms(kRemoveLogMs);
-    const Result<> emptied = co_await container->remove_log(limit);
-    if (!emptied) log_warning(cat("container ", id, ": ", emptied.error().text));
-    if (!is_known(container)) co_return;  // somebody else was at it meanwhile
+    emptied = co_await container->remove_log(limit);
+    if (!emptied && !io::is_timeout(emptied.error())) {
+      log_warning(cat("container ", id, ": ", emptied.error().text));
+      emptied = Result<>();
+    }
   }
+  if (!is_known(container) || (!emptied && !anyhow)) co_return emptied;
   const Result<> removed = parts_->definitions.remove(id, keep_log);
   if (!removed) log_warning(cat("container ", id, ": ", removed.error().text));
   containers_.erase(id);
   changed_.set();
+  if (!emptied) co_return forward(std::move(emptied), "removed, but its log stays");
+  co_return Result<>();
 }
 
 bool Supervisor::is_known(const std::shared_ptr<Supervised>& container) const {
@@ -189,7 +202,7 @@ io::Task<Result<>> Supervisor::remove(api::Remove call) {
   if (!mine && !call.force) co_return std::unexpected(unknown_container());
   if (!mine) co_return Result<>();
   Result<> removed = co_await remove_claimed(container, call);
-  container->end_removal(removed.has_value());
+  container->end_removal(removed || !is_known(container));
   co_return removed;
 }
 
@@ -219,13 +232,15 @@ io::Task<Result<>> Supervisor::remove_unreadable(api::Remove call) {
 io::Task<Result<>> Supervisor::remove_claimed(std::shared_ptr<Supervised> container, api::Remove call) {
   if (!container->has_ended() && !call.force) co_return fail("container is not stopped: stop it first, or use --force");
   if (!container->has_ended()) GANTRY_CO_TRY(co_await container->kill_now());
+  // Whose log cannot go now stays as it is.
+  if (!call.keep_log && !call.force) GANTRY_CO_TRY(co_await container->check_log_answers());
   if (!call.keep_log) container->drop_output();
   const Result<> settled = co_await container->wait_settled();
   if (!settled) co_return settled;
   GANTRY_CO_LET(const bool anothers, container->is_anothers());
   if (!anothers) GANTRY_CO_TRY(co_await gantry::remove(parts_->env, call.id, true));
-  co_await forget(container, call.keep_log);
-  co_return Result<>();
+  Result<> removed = co_await forget(container, call.keep_log, call.force);
+  co_return removed;
 }
 
 io::Task<Result<>> Supervisor::signal(api::Signal call) {

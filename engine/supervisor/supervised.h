@@ -14,7 +14,7 @@
 #include "engine/supervisor/host.h"
 #include "engine/supervisor/keeper_start.h"
 #include "engine/supervisor/log_place.h"
-#include "engine/supervisor/output_local.h"
+#include "engine/supervisor/output_remote.h"
 #include "io/event.h"
 
 namespace gantry {
@@ -43,10 +43,13 @@ class Supervised final : CreateGuard {
   const LogOptions& log() const { return log_; }
   /// Its log is where --log path= says, and not in its own directory under the default name.
   bool names_its_log() const { return log_.driver != LogDriver::kNone && log_.path != default_log_path(); }
-  /// Where such a log is found. Errors: it cannot be; it is where somebody may not answer.
+  /// Where such a log is found. Errors: it cannot be; ETIMEDOUT.
   io::Task<Result<FoundLogPlace>> find_log();
-  /// Looks again unless that is known for good.
-  io::Task<> refresh_log_place();
+  /// Looks again unless that is known for good. What lies on a file system that may not answer is only looked for when
+  /// that is `slow`.
+  io::Task<Result<>> refresh_log_place(std::optional<uint64_t> slow);
+  /// OutputDevices::key_of() the one on which the log is.
+  std::optional<uint64_t> slow_device() const;
   /// Where it is as far as that is known.
   LogPlace log_place() const { return log_place_ ? *log_place_ : log_place_by_name(log_); }
   /// It was just defined and could not be started at all: nothing of it is to stay.
@@ -94,6 +97,8 @@ class Supervised final : CreateGuard {
   /// none.
   io::Task<Result<>> kill_now();
 
+  /// ETIMEDOUT when the log is where nobody answers.
+  io::Task<Result<>> check_log_answers();
   /// Removes the log's files. ETIMEDOUT at the deadline; one that may lie where nobody answers is left alone.
   io::Task<Result<>> remove_log(io::Deadline deadline);
   /// What has not reached the log yet is not wanted any more.
@@ -105,7 +110,7 @@ class Supervised final : CreateGuard {
   }
 
   /// A former supervisor's run goes on: where its output goes. Before live(). The copier's log, if it is our own.
-  LogFile* resume_output();
+  LogFile* resume_output(const HeldRun& kept);
 
  private:
   Supervised(SupervisorHost& host, Definition definition, LogOptions log);

@@ -4,6 +4,7 @@
 #include "engine/clock.h"
 #include "engine/load.h"
 #include "engine/log.h"
+#include "engine/supervisor/output_local.h"
 #include "engine/supervisor/supervised.h"
 #include "engine/supervisor/supervisor.h"
 #include "io/timer.h"
@@ -29,7 +30,17 @@ void Supervised::take_over(HeldRun kept) {
   output_->copy(run_->slot, run_->out, run_->err);
 }
 
-LogFile* Supervised::resume_output() {
+LogFile* Supervised::resume_output(const HeldRun& kept) {
+  if (kept.device_slot != 0) {
+    const std::shared_ptr<OutputDevice> device = host_.devices.adopted(kept.device_slot);
+    const auto slow = sys::find_slow_place(log_.path);
+    if (slow && *slow && OutputDevices::key_of(**slow) == device->name().key)
+      device->rename(OutputDevices::text_of(**slow));
+    auto remote = std::make_unique<RemoteOutput>(device, log_);
+    remote->resume(kept.slot, kept.out, kept.err);
+    output_ = std::move(remote);
+    return nullptr;
+  }
   auto output = std::make_unique<LocalOutput>(host_.env.loop, host_.copier, log_);
   LogFile* const log = &output->log();
   output_ = std::move(output);

@@ -11,6 +11,7 @@
 #include "engine/load.h"
 #include "engine/start.h"
 #include "engine/supervisor/limits.h"
+#include "engine/supervisor/output_local.h"
 #include "engine/supervisor/supervised.h"
 #include "io/stream.h"
 #include "io/timer.h"
@@ -90,12 +91,20 @@ io::Task<> Supervised::lend_place(io::Semaphore::Permit& permit) {
 
 Result<std::unique_ptr<Output>> Supervised::find_output() const {
   if (names_its_log()) {
-    const auto reached = sys::check_answers(log_.path);
-    if (!reached)
-      return fail(
-          cat("log ", log_.path, ": ", reached.error().text, "; choose a local path with --log FORMAT,path=PATH"));
+    auto slow = sys::find_slow_place(log_.path);
+    if (!slow) return forward(std::move(slow), cat("log ", log_.path));
+    if (*slow) {
+      GANTRY_LET(std::shared_ptr<OutputDevice> device, host_.devices.at(**slow));
+      return std::make_unique<RemoteOutput>(std::move(device), log_);
+    }
   }
   return std::make_unique<LocalOutput>(host_.env.loop, host_.copier, log_);
+}
+
+std::optional<uint64_t> Supervised::slow_device() const {
+  const auto slow = sys::find_slow_place(log_.path);
+  if (!slow || !*slow) return std::nullopt;
+  return OutputDevices::key_of(**slow);
 }
 
 io::Task<Result<FoundLogPlace>> Supervised::find_log() {
@@ -105,8 +114,13 @@ io::Task<Result<FoundLogPlace>> Supervised::find_log() {
   co_return found;
 }
 
-io::Task<> Supervised::refresh_log_place() {
-  if (!log_place_ || !log_place_->is_settled()) (void)co_await find_log();
+io::Task<Result<>> Supervised::refresh_log_place(std::optional<uint64_t> slow) {
+  if (log_place_ && log_place_->is_settled()) co_return Result<>();
+  const std::optional<uint64_t> mine = slow_device();
+  if (mine && mine != slow) co_return Result<>();
+  Result<FoundLogPlace> found = co_await find_log();
+  if (!found && io::is_timeout(found.error())) co_return forward(std::move(found));
+  co_return Result<>();
 }
 
 io::Task<Result<>> Supervised::prepare_output() {
@@ -116,7 +130,14 @@ io::Task<Result<>> Supervised::prepare_output() {
   if (!std::exchange(log_prepared_, true)) found_log_ = found;
   if (!prepared) co_return prepared;
   // Its directories are there now.
-  if (names_its_log()) co_await refresh_log_place();
+  if (names_its_log()) GANTRY_CO_TRY(co_await refresh_log_place(slow_device()));
+  co_return Result<>();
+}
+
+io::Task<Result<>> Supervised::check_log_answers() {
+  if (!names_its_log() || !slow_device()) co_return Result<>();
+  Result<FoundLogPlace> found = co_await find_log();
+  if (!found && io::is_timeout(found.error())) co_return forward(std::move(found));
   co_return Result<>();
 }
 

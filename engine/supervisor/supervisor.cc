@@ -78,7 +78,7 @@ Supervisor::~Supervisor() = default;
                                               bool fresh) {
   co_await container->live(std::move(kept), fresh);
   // Whether or not the client who asked for it is still there to hear of it.
-  if (container->is_stillborn()) co_await forget(container, container->found_log());
+  if (container->is_stillborn()) co_await give_up(container);
 }
 
 void Supervisor::adopt(std::shared_ptr<Supervised> container, std::optional<HeldRun> kept, bool fresh) {
@@ -182,6 +182,7 @@ io::Task<> Supervisor::stand_still(io::Scope& service) {
   parts_->host.ending.cancel();
   (void)co_await service.join();
   (void)co_await lives_->cancel_and_join();
+  co_await parts_->devices.end();
 }
 
 bool Supervisor::orphaned() const {
@@ -217,6 +218,7 @@ std::vector<KeptSlot> Supervisor::kept() const {
   all[1].fds[init::kHandoverSocket] = parts_->desk->listening_socket().get();
   for (const auto& [id, container] : containers_)
     if (const std::optional<KeptSlot> held = container->kept()) all.push_back(*held);
+  for (const KeptSlot& device : parts_->devices.kept()) all.push_back(device);
   for (const auto& [key, run] : parts_->held) {  // of definitions that could not be read
     KeptSlot& held = all.emplace_back();
     held.slot = run.slot;

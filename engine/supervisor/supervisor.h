@@ -96,7 +96,8 @@ class Supervisor final : public Service {
   io::Task<Result<>> remove_unreadable(api::Remove call);
   uint32_t unused_key() const;
   io::Task<Result<>> signal(api::Signal call);
-  io::Task<> forget(std::shared_ptr<Supervised> container, bool keep_log);
+  io::Task<> give_up(std::shared_ptr<Supervised> container);
+  io::Task<Result<>> forget(std::shared_ptr<Supervised> container, bool keep_log, bool anyhow);
   bool is_known(const std::shared_ptr<Supervised>& container) const;
   // claim_log.cc
   io::Task<Result<>> check_log_is_free(std::shared_ptr<Supervised> container) const;

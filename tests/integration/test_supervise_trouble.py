@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lib import host
-from lib.stage import BYSTANDERS, cast, endless, hung, stage  # noqa: F401
+from lib.stage import BYSTANDERS, cast, endless, hung, slow, stage  # noqa: F401
 
 # Silences of a tenth of a second are judged: nothing else may run beside it.
 pytestmark = pytest.mark.alone
@@ -94,9 +94,33 @@ def test_paths_of_a_call_that_lead_to_a_file_system_that_never_answers(stage, ca
             answer = asked.receive()
         # The bundle's directory is only what hooks start in.
         assert bool(answer.get("error")) == (what != "bundle"), answer
-        if what not in ("bundle", "rootfs"):
-            assert f"{hung.point} is on fuse.hung" in answer["parameters"]["message"], answer
+        if what.startswith("log"):  # a process of its own has asked there
+            text = f"fuse.hung at {hung.point} has not answered for 5 s"
+        elif what not in ("bundle", "rootfs"):
+            text = f"{hung.point} is on fuse.hung"
+        assert not answer.get("error") or what == "rootfs" or text in answer["parameters"]["message"], answer
     stage.unmoved(trouble, 0.3)
+
+
+@pytest.mark.parametrize("how", ["hang", "take"])
+def test_logs_on_a_server_that_hangs(stage, cast, slow, how):
+    def log(box):
+        return ("--log", f"cri,path={slow.point}/{box.id}")
+
+    def trouble():
+        box, late = cast.bundle().sh("while :; do echo tick; sleep 0.01; done"), cast.bundle("true")
+        cast.up(box, flags=log(box)).ok()
+        slow.hang(how)
+        call = cast.begin_up(late, flags=log(late))
+        cast.runtime.call("stop", "--time", "0", box.id).ok()
+        local = endless(cast)
+        cast.up(local).ok()
+        cast.rm(box).fails("removed, but its log stays")
+        cast.runtime.finish(call).fails("has not answered")
+        slow.go()
+        cast.rm(local).ok()
+        host.eventually(lambda: os.listdir(slow.behind) == [], what="the end of both logs")
+    stage.unmoved(trouble)
 
 
 def test_a_bundle_that_never_answers_hangs_its_client_only(stage, cast, hung):

@@ -18,6 +18,7 @@ from . import host, quiet
 from .bundle import Bundle
 from .hung import Hung
 from .runtime import Runtime
+from .slow import Slow
 from .supervised import Supervised
 
 BYSTANDERS = int(os.environ.get("GANTRY_BYSTANDERS", "50"))
@@ -167,6 +168,14 @@ def hung(cast, work, tool):
     """After `cast`, so that it ends first: what hangs can be cleaned up then."""
     system = Hung(tool("hung_fuse"), work)
     yield system
+    system.end()
+
+
+@pytest.fixture
+def slow(cast, work, tool):
+    """After `cast`, as `hung` is."""
+    system = Slow(tool("slow_fuse"), work)
+    yield system.begin()
     system.end()
 
 

@@ -79,7 +79,8 @@ class Supervised:
     def supervisor(self):
         """Pid of the supervisor, 0 while there is none."""
         for pid in host.children(self.keeper):
-            if "--under-keeper" in command_of(pid):
+            # A log copier that outlives its supervisor is the keeper's, too.
+            if "--under-keeper" in command_of(pid) and host.read(f"/proc/{pid}/comm") != "gantry-copier\n":
                 return pid
         return 0
 
@@ -125,19 +126,19 @@ class Supervised:
             self.runtime.track(bundle.id)
         return self.runtime.call("up", *flags, *[bundle.path for bundle in bundles], **spawn)
 
-    def log(self, container):
-        """The output in the log: bytes of both streams, in order."""
+    def log(self, container, path=None):
+        """The output in the log: bytes of both streams, in order. `path`: it is there, and not where logs are."""
         container = container if isinstance(container, str) else container.id
-        text = b""
-        path = f"{self.state_dir}/{container}/container.log"
+        text = []
+        path = path or f"{self.state_dir}/{container}/container.log"
         for name in [f"{path}.{number}" for number in range(99, 0, -1)] + [path]:
             if not os.path.exists(name):
                 continue
             with open(name, "rb") as file:
                 for line in file.read().splitlines(keepends=True):
                     _, _, tag, rest = line.split(b" ", 3)
-                    text += rest if tag == b"F" else rest[:-1]
-        return text.decode()
+                    text.append(rest if tag == b"F" else rest[:-1])
+        return b"".join(text).decode()
 
     def wait(self, *ids, **spawn):
         return self.runtime.call("wait", *[i if isinstance(i, str) else i.id for i in ids], **spawn)
