@@ -70,7 +70,6 @@ void OutputDevice::leave() {
 }
 
 // -- questions
-// ---------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<CopyQuestion> OutputDevice::put(CopyFrame request) {
   auto question = std::make_shared<CopyQuestion>(loop_);
@@ -111,7 +110,6 @@ void OutputDevice::tell(CopyFrame frame) {
 }
 
 // -- the process
-// -------------------------------------------------------------------------------------------------------
 
 /// Before anything depends on them the keeper has journal and pipe.
 io::Task<Result<>> OutputDevice::hold() {
@@ -336,7 +334,6 @@ void OutputDevice::reap(const sys::Child& child) {
 }
 
 // -- all of them
-// -------------------------------------------------------------------------------------------------------
 
 std::string OutputDevices::text_of(const sys::SlowPlace& place) {
   return cat(place.fs_type, " at ", place.where);
