@@ -7,6 +7,7 @@
 
 #include "engine/json_write.h"
 #include "engine/lifecycle.h"
+#include "engine/spec_template.h"
 #include "sys/text.h"
 
 namespace gantry::cli {
@@ -15,7 +16,7 @@ namespace {
 
 void write_view(json::Writer& json, const ContainerView& view, std::string_view owner) {
   json.begin_object()
-      .member("ociVersion", view.record.oci_version)
+      .member("ociVersion", kSpecVersion)
       .member("id", view.record.id)
       .member("pid", view.pid)
       .member("status", status_name(view.status))

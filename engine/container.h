@@ -21,7 +21,6 @@ enum class Phase : uint8_t {
 /// The persistent record (state.json). What the kernel says (pid alive, start time, cgroup) beats it.
 struct ContainerRecord {
   std::string id;
-  std::string oci_version;
   std::string bundle;  ///< absolute
   std::string rootfs;  ///< absolute
   Phase phase = Phase::kIntent;

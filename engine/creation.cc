@@ -170,7 +170,6 @@ Result<> Creation::read_bundle() {
     GANTRY_LET(seccomp_, cached_seccomp(*spec.seccomp));
   }
   record_.id = request_.options.id;
-  record_.oci_version = spec.oci_version;
   record_.bundle = bundle_->path;
   record_.annotations = spec.annotations;
   record_.private_pid_ns = spec.creates(NamespaceType::kPid);

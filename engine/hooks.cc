@@ -12,6 +12,7 @@
 #include "engine/json_write.h"
 #include "engine/launch.h"
 #include "engine/plan_build.h"
+#include "engine/spec_template.h"
 #include "io/scope.h"
 #include "io/stream.h"
 #include "io/timer.h"
@@ -155,7 +156,7 @@ std::string hook_prefix(std::string_view kind, size_t index) {
 std::string state_json(const ContainerRecord& record, Status status, pid_t pid) {
   json::Writer out;
   out.begin_object();
-  out.member("ociVersion", record.oci_version).member("id", record.id).member("status", status_name(status));
+  out.member("ociVersion", kSpecVersion).member("id", record.id).member("status", status_name(status));
   if (pid != 0) out.member("pid", static_cast<int64_t>(pid));
   out.member("bundle", record.bundle);
   if (!record.annotations.empty()) {

@@ -23,8 +23,8 @@ struct PoststopHooks {
   io::CancelSource over;  ///< cancelled when nobody can wait any longer: they are killed, and no further ones begin
 };
 
-/// The OCI state as hooks, seccomp agents and `state` see it: ociVersion, id, status, pid (absent when 0), bundle,
-/// annotations (HK-02).
+/// The OCI state as hooks, seccomp agents and `state` see it: ociVersion (that of the state, ours, and not that of
+/// the config), id, status, pid (absent when 0), bundle, annotations (HK-02).
 std::string state_json(const ContainerRecord& record, Status status, pid_t pid);
 
 /// Runs hooks of one kind in their order, in the runtime's namespaces; stops at the first failure with

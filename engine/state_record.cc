@@ -14,7 +14,6 @@ void write_record(json::Writer& out, const ContainerRecord& record) {
   out.member("init_process_pid", static_cast<int64_t>(record.pid));
   out.member("init_process_start", record.start_time);
   out.member("created", record.created);
-  out.member("oci_version", record.oci_version);
   out.member("bundle", record.bundle);
   out.member("rootfs", record.rootfs);
   out.member("phase", record.phase == Phase::kCommitted ? "committed" : "intent");
@@ -79,7 +78,6 @@ constexpr json::Field<ContainerRecord> kFields[] = {
     {"init_process_pid", json::into<&ContainerRecord::pid>},
     {"init_process_start", json::into<&ContainerRecord::start_time>},
     {"created", json::into<&ContainerRecord::created>},
-    {"oci_version", json::into<&ContainerRecord::oci_version>},
     {"bundle", json::into<&ContainerRecord::bundle>},
     {"rootfs", json::into<&ContainerRecord::rootfs>},
     {"phase", read_phase},

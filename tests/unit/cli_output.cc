@@ -11,7 +11,6 @@ namespace {
 
 ContainerView example() {
   ContainerView view;
-  view.record.oci_version = "1.3.0";
   view.record.id = "web";
   view.record.bundle = "/b";
   view.record.rootfs = "/b/rootfs";

@@ -12,7 +12,6 @@ constexpr std::string_view kBoot = "0f9c2f4e-0000-4000-8000-000000000001";
 ContainerRecord sample() {
   ContainerRecord record;
   record.id = "web-1";
-  record.oci_version = "1.3.0";
   record.bundle = "/bundles/we\"b\n";
   record.rootfs = "/bundles/web/rootfs";
   record.phase = Phase::kCommitted;
