@@ -13,6 +13,12 @@ namespace gantry::plan {
 
 namespace {
 
+/// The root directory of /dev/mqueue belongs to whoever makes the ipc namespace: that must be the container's root,
+/// whom there is only once the ids are mapped.
+bool makes_ipc_late(const Spec& spec) {
+  return spec.creates(NamespaceType::kIpc) && spec.creates(NamespaceType::kUser);
+}
+
 /// The namespaces that clone3 makes: never time (its offsets would be fixed already), and cgroup only where the
 /// clone itself enters the cgroup, since the namespace is rooted at the cgroup of the moment.
 uint64_t cloned_namespaces(const Spec& spec, PlanCgroups mode) {
@@ -21,6 +27,7 @@ uint64_t cloned_namespaces(const Spec& spec, PlanCgroups mode) {
     const auto type = static_cast<NamespaceType>(i);
     if (!spec.creates(type) || type == NamespaceType::kTime) continue;
     if (type == NamespaceType::kCgroup && mode == PlanCgroups::kV1) continue;
+    if (type == NamespaceType::kIpc && makes_ipc_late(spec)) continue;
     flags |= clone_flag(type);
   }
   return flags;
@@ -94,6 +101,7 @@ void add_namespaces(Draft& draft) {
     writer.header().flags |= init::kHeaderKeepDumpable;
     writer.step(init::Op::kMaps, "linux.uidMappings");
   }
+  if (makes_ipc_late(spec)) writer.step(init::Op::kUnshare, "linux.namespaces ipc").n[0] = CLONE_NEWIPC;
   if (spec.creates(NamespaceType::kTime)) add_time_namespace(draft);
   writer.step(init::Op::kSetsid);
   add_keyring(writer, draft.context);

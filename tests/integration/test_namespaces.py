@@ -207,6 +207,13 @@ def test_lx05_join_of_another_containers_user_namespace(runtime, bundle):
     assert seen["uids"] == [0] * 3
 
 
+@differs_from(OLD, "leaves the group to nobody")
+def test_mt20_message_queues_belong_to_the_containers_root(runtime, bundle):
+    b = bundle("sh", "-c", "stat -c '%u:%g %a' /dev/mqueue; readlink /proc/self/ns/ipc").user_namespace()
+    owner, ipc = runtime.run(b).ok().out.splitlines()
+    assert owner == "0:0 1777" and ipc != os.readlink("/proc/self/ns/ipc")
+
+
 def test_lx05_devices_in_a_user_namespace(runtime, bundle):
     """mknod is not possible there: the host's nodes are bound."""
     seen = runtime.probe(bundle().user_namespace())
