@@ -237,3 +237,24 @@ def test_h_another_user_of_the_host_is_not_served(supervised, work):
     with socket.socket(socket.AF_UNIX) as own:
         own.connect(supervised.socket)
     assert supervised.status()["version"]
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077], ids=oct)
+def test_h_what_is_made_is_nobody_elses(supervised, bundle, umask):
+    """CVE-2021-41103, CVE-2024-25621: whoever is not root reaches no root file system, log, fifo or socket."""
+    supervised.begin(umask=umask)
+    box = bundle().sh("echo words; sleep 1000")
+    supervised.up(box, umask=umask).ok()
+    host.eventually(lambda: "words" in supervised.log(box), what="the log")
+    found = {}
+    for top in (supervised.state_dir, supervised.runtime.root):
+        for directory, names, files in os.walk(top):
+            for path in [directory, *(f"{directory}/{name}" for name in names + files)]:
+                found[path] = os.lstat(path).st_mode & 0o7777
+    del found[supervised.runtime.root]  # the test has made it
+    fifos = {f"{supervised.runtime.root}/{box.id}/exec.fifo"}  # 0622 below a directory 0711: the container's own user writes
+    written = [f"{path}: {mode:o}" for path, mode in found.items() if mode & 0o022 and path not in fifos]
+    read = [f"{path}: {mode:o}" for path, mode in found.items() if mode & 0o004]
+    assert not written and not read, (written, read)
+    private = [supervised.state_dir, f"{supervised.state_dir}/{box.id}", os.path.dirname(supervised.socket)]
+    assert [found[path] for path in private] == [0o700] * 3, found
