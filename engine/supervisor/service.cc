@@ -229,8 +229,18 @@ io::Task<Result<>> Supervisor::remove_unreadable(api::Remove call) {
   co_return parts_->definitions.remove(call.id, call.keep_log);
 }
 
+/// Only a keeper starts hooks; without one they would be lost, as the container is.
+Result<> Supervisor::check_hooks_can_run(const std::string& id) const {
+  if (!orphaned()) return {};
+  const Result<Loaded> found = load_container(parts_->env, id);
+  const Result<Spec> spec = found ? recorded_spec(*found) : fail("");
+  if (!spec || spec->hooks.poststop.empty()) return {};
+  return fail(cat("its poststop hooks cannot be run (--force removes it without): ", std::string_view(kNoKeeper)));
+}
+
 io::Task<Result<>> Supervisor::remove_claimed(std::shared_ptr<Supervised> container, api::Remove call) {
   if (!container->has_ended() && !call.force) co_return fail("container is not stopped: stop it first, or use --force");
+  if (!call.force) GANTRY_CO_TRY(check_hooks_can_run(call.id));
   if (!container->has_ended()) GANTRY_CO_TRY(co_await container->kill_now());
   // Whose log cannot go now stays as it is.
   if (!call.keep_log && !call.force) GANTRY_CO_TRY(co_await container->check_log_answers());

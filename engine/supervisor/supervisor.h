@@ -92,6 +92,7 @@ class Supervisor final : public Service {
   io::Task<Result<api::Reply>> wait(api::Wait call);
   io::Task<Result<>> stop(api::Stop call);
   io::Task<Result<>> remove(api::Remove call);
+  Result<> check_hooks_can_run(const std::string& id) const;
   io::Task<Result<>> remove_claimed(std::shared_ptr<Supervised> container, api::Remove call);
   io::Task<Result<>> remove_unreadable(api::Remove call);
   uint32_t unused_key() const;

@@ -492,3 +492,17 @@ def test_what_was_removed_while_a_holder_had_it_is_let_go(supervised, bundle):
     assert "goes on, and nobody supervises it" not in host.read(supervised.errors)
     held = [os.readlink(f"/proc/{supervised.keeper}/fd/{name}") for name in os.listdir(f"/proc/{supervised.keeper}/fd")]
     assert "anon_inode:[pidfd]" not in held, held
+
+
+def test_a_removal_whose_hooks_need_a_keeper_waits_for_the_next_one(supervised, bundle, work):
+    supervised.begin()
+    box, other = (bundle("true").hook("poststop", f"echo run >> {work}/hooks") for _ in range(2))
+    supervised.up(box, other).ok()
+    supervised.wait(box, other).ok("0\n0\n")
+    kill_keeper(supervised)
+    supervised.rm(box).fails("its poststop hooks cannot be run", "start another with: gantry supervise").one_line()
+    supervised.rm("--force", other).ok()
+    assert not os.path.exists(f"{work}/hooks")
+    supervised.begin()
+    supervised.rm(box).ok()
+    assert host.read(f"{work}/hooks") == "run\n"
