@@ -44,10 +44,10 @@ Result<> apply_options(Process& process, const ExecOptions& options) {
   return {};
 }
 
-/// Restrictions that the file says nothing about are the container's: it is no way around them (EX-01).
+/// What the file says nothing about is the container's: it is no way around capabilities (EX-01). Limits are the
+/// caller's then, as with runc and crun.
 void restrict_as(const Process& container, Process& process) {
   if (!process.capabilities) process.capabilities = container.capabilities;
-  if (process.rlimits.empty()) process.rlimits = container.rlimits;
   if (process.apparmor_profile.empty()) process.apparmor_profile = container.apparmor_profile;
   if (!process.oom_score_adj) process.oom_score_adj = container.oom_score_adj;
   if (!process.user.umask) process.user.umask = container.user.umask;

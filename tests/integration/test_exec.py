@@ -96,16 +96,14 @@ def test_ex01_bad_process_file(runtime, box, changes, text):
 
 def test_ex01_process_file_without_restrictions_gets_the_containers(runtime, bundle):
     """Above all the capabilities: the program of an exec must not be mightier than the container."""
-    b = bundle(process={"oomScoreAdj": 200, "user": {"uid": 0, "gid": 0, "umask": 0o77},
-                        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 77, "soft": 77}]})
+    b = bundle(process={"oomScoreAdj": 200, "user": {"uid": 0, "gid": 0, "umask": 0o77}})
     runtime.idle(b)
-    path = process_file(b, args=["/bin/probe"], capabilities=DROP, rlimits=DROP, oomScoreAdj=DROP, user={"uid": 0, "gid": 0})
+    path = process_file(b, args=["/bin/probe"], capabilities=DROP, oomScoreAdj=DROP, user={"uid": 0, "gid": 0})
     seen = json.loads(runtime.exec(b, "--process", path, []).ok().out)
     own = runtime.exec_probe(b)
     for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert seen["status"][key] == own["status"][key], key
     assert int(own["status"]["CapBnd"], 16) == 1 << 29 | 1 << 10 | 1 << 5
-    assert seen["rlimits"]["NOFILE"] == [77, 77]
     assert seen["oom_score_adj"] == "200"
     if runtime.peer != OLD:
         assert seen["umask"] == 0o77
