@@ -1,7 +1,10 @@
 #include "engine/supervisor/ownership.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "engine/load.h"
@@ -10,7 +13,10 @@
 #include "engine/supervisor/stop_signal.h"
 #include "io/timer.h"
 #include "io/watch.h"
+#include "sys/local_path.h"
+#include "sys/proc.h"
 #include "sys/text.h"
+#include "sys/worker.h"
 
 namespace gantry {
 namespace {
@@ -18,6 +24,7 @@ namespace {
 constexpr int64_t kAnswerMs = 30'000;  ///< more than any of these verbs takes in a supervisor that works
 constexpr int64_t kDeathLimitMs = 10'000;
 constexpr int64_t kNextOwnerMs = 5'000;
+constexpr int64_t kSlowLogMs = 5'000;
 constexpr std::chrono::milliseconds kLookPause(20);
 
 /// The record of a container that a supervisor owns. Whatever else there is, the usual verb says what is wrong with it.
@@ -113,12 +120,51 @@ io::Task<Result<bool>> mark(Env& env, const Turn& turn, std::string id) {
   co_return true;
 }
 
-/// Removes the definition, and the log wherever it is.
-Result<> remove_definition(const DefinitionStore& definitions, const std::string& id, bool keep_log) {
+/// In a child: the exit status is an errno.
+int remove_log_files(void* options) {
+  // Whoever reads what we print need not wait for this.
+  const sys::Fd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) ::dup2(nowhere.get(), fd);
+  const Result<> removed = LogFile(*static_cast<const LogOptions*>(options)).remove_all();
+  return removed ? 0 : std::clamp(removed.error().sys_errno, 1, 255);
+}
+
+/// Removes a log where that may wait for ever, while we keep others from the definition: a child does it, and is given
+/// up after a while (ETIMEDOUT).
+io::Task<Result<>> remove_slow_log(io::Loop& loop, LogOptions log, sys::SlowPlace slow) {
+  GANTRY_CO_LET(const sys::Child child, sys::fork_worker("gantry-rm-log", {}, remove_log_files, &log));
+  const io::Deadline limit = io::Deadline::in_ms(kSlowLogMs);
+  const io::Wake wake = co_await io::wait_pidfd(loop, child.pidfd.get(), limit);
+  siginfo_t info{};
+  (void)sys::pidfd_signal(child.pidfd, SIGKILL);
+  (void)::waitid(P_PIDFD, static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG);
+  if (wake == io::Wake::kCancelled) co_return io::fail_wake(wake, cat("log ", log.path));
+  if (wake == io::Wake::kTimeout)
+    co_return std::unexpected(Error{cat("log ", log.path, ": ", slow.fs_type, " at ", slow.where,
+                                        " has not answered for ", kSlowLogMs / 1000, " s"),
+                                    ETIMEDOUT});
+  if (info.si_code == CLD_EXITED && info.si_status == 0) co_return Result<>();
+  co_return fail_path(info.si_code == CLD_EXITED ? info.si_status : EINTR, "log: unlink", log.path);
+}
+
+io::Task<Result<>> remove_log(io::Loop& loop, LogOptions log) {
+  GANTRY_CO_LET(std::optional<sys::SlowPlace> slow, sys::find_slow_place(log.path));
+  if (!slow) co_return LogFile(std::move(log)).remove_all();
+  Result<> removed = co_await remove_slow_log(loop, std::move(log), std::move(*slow));
+  co_return removed;
+}
+
+/// Removes the definition, and the log wherever it is; with `force` also when that may be and nobody answers there.
+io::Task<Result<>> remove_definition(Env& env, const DefinitionStore& definitions, std::string id, bool force,
+                                     bool keep_log) {
   const auto loaded = definitions.load(id);
   auto log = parse_log_options(loaded ? loaded->definition.log : "");
-  if (log && !log->path.empty() && !keep_log) GANTRY_TRY(LogFile(std::move(*log)).remove_all());
-  return definitions.remove(id, keep_log);
+  Result<> emptied;
+  if (log && !log->path.empty() && !keep_log) emptied = co_await remove_log(env.loop, std::move(*log));
+  if (!emptied && !(force && io::is_timeout(emptied.error()))) co_return emptied;
+  GANTRY_CO_TRY(definitions.remove(id, keep_log));
+  if (!emptied) co_return forward(std::move(emptied), "removed, but its log stays");
+  co_return Result<>();
 }
 
 /// Whether the container of a defined name is nobody's: made by `create` or `run` when that of the definition was gone,
@@ -142,7 +188,10 @@ io::Task<Result<>> remove_here(Env& env, const Turn& turn, std::string id, bool 
     GANTRY_CO_LET(lock, co_await lock_definition(env, *turn.definitions, id));
   }
   const bool defined = lock && turn.definitions->has(id);
-  if (defined && is_namesake(env, id)) co_return remove_definition(*turn.definitions, id, keep_log);
+  if (defined && is_namesake(env, id)) {
+    Result<> forgotten = co_await remove_definition(env, *turn.definitions, std::move(id), force, keep_log);
+    co_return forgotten;
+  }
   if (!force) GANTRY_CO_TRY(check_removable(env, id));
   Result<> marked;
   if (defined) marked = mark_stopped_by_user(*turn.definitions, id);
@@ -150,7 +199,9 @@ io::Task<Result<>> remove_here(Env& env, const Turn& turn, std::string id, bool 
   if (!marked && !force) co_return marked;
   Result<> removed = co_await remove(env, id, force);
   if (!removed && !(defined && removed.error().sys_errno == ENOENT)) co_return removed;
-  co_return defined ? remove_definition(*turn.definitions, id, keep_log) : Result<>();
+  Result<> forgotten;
+  if (defined) forgotten = co_await remove_definition(env, *turn.definitions, std::move(id), force, keep_log);
+  co_return forgotten;
 }
 
 /// Asks it to end, waits, and kills it.

@@ -184,6 +184,26 @@ def test_while_a_server_hangs_stop_comes_back_and_then_nothing_is_lost(supervise
 
 
 @pytest.mark.parametrize("how", ["hang", "take"])
+def test_without_a_supervisor_rm_comes_back_too(supervised, slow, bundle, how):
+    supervised.begin()
+    box = bundle().sh("echo hi")
+    up(supervised, slow, box).ok()
+    supervised.wait(box).ok("0\n")
+    host.eventually(lambda: log(supervised, slow, box) == "hi\n", what="output")
+    terminate(supervised)
+    where = ("--state-dir", supervised.state_dir)
+    slow.hang(how)
+    text = f"log {slow.point}/log: fuse.slow at {slow.point} has not answered for 5 s"
+    supervised.rm(*where, box, timeout=20).fails(text).one_line()
+    call = supervised.runtime.spawn("rm", *where, "--force", box.id)
+    time.sleep(1)
+    supervised.runtime.finish(call, 20).fails(f"removed, but its log stays: {text}").one_line()
+    assert not os.path.exists(f"{supervised.state_dir}/{box.id}")
+    slow.go()
+    supervised.rm(*where, "--force", box).ok()
+
+
+@pytest.mark.parametrize("how", ["hang", "take"])
 def test_a_supervisor_that_dies_while_a_server_hangs_costs_nothing(supervised, slow, bundle, how):
     """Its copier is killed, but one whose request was taken stays: its successor waits for its end."""
     supervised.begin()
