@@ -480,29 +480,3 @@ def test_a_storm_of_handovers_loses_nothing(supervised, bundle):
         host.eventually(lambda b=box, w=want: len(it.log(b)) >= len(w), 20, "the whole log")
         assert it.log(box) == want, (first_difference(it.log(box), want), host.read(it.errors))
         assert it.definition(box)["restarts"] == 1
-
-
-def test_what_was_removed_while_a_holder_had_it_is_let_go(supervised, bundle):
-    supervised.begin()
-    box = bundle("sleep", "1000")
-    supervised.up(box).ok()
-    terminate(supervised)
-    supervised.rm("--force", "--state-dir", supervised.state_dir, box).ok()
-    supervised.begin()
-    assert "goes on, and nobody supervises it" not in host.read(supervised.errors)
-    held = [os.readlink(f"/proc/{supervised.keeper}/fd/{name}") for name in os.listdir(f"/proc/{supervised.keeper}/fd")]
-    assert "anon_inode:[pidfd]" not in held, held
-
-
-def test_a_removal_whose_hooks_need_a_keeper_waits_for_the_next_one(supervised, bundle, work):
-    supervised.begin()
-    box, other = (bundle("true").hook("poststop", f"echo run >> {work}/hooks") for _ in range(2))
-    supervised.up(box, other).ok()
-    supervised.wait(box, other).ok("0\n0\n")
-    kill_keeper(supervised)
-    supervised.rm(box).fails("its poststop hooks cannot be run", "start another with: gantry supervise").one_line()
-    supervised.rm("--force", other).ok()
-    assert not os.path.exists(f"{work}/hooks")
-    supervised.begin()
-    supervised.rm(box).ok()
-    assert host.read(f"{work}/hooks") == "run\n"

@@ -103,3 +103,15 @@ def test_a_next_keeper_that_cannot_confirm(supervised, why):
         it.await_supervisor(0)
     assert os.pread(fd, 4096, 0) == before
     os.close(fd)
+
+
+def test_what_was_removed_while_a_holder_had_it_is_let_go(supervised, bundle):
+    supervised.begin()
+    box = bundle("sleep", "1000")
+    supervised.up(box).ok()
+    terminate(supervised)
+    supervised.rm("--force", "--state-dir", supervised.state_dir, box).ok()
+    supervised.begin()
+    assert "goes on, and nobody supervises it" not in host.read(supervised.errors)
+    held = [os.readlink(f"/proc/{supervised.keeper}/fd/{name}") for name in os.listdir(f"/proc/{supervised.keeper}/fd")]
+    assert "anon_inode:[pidfd]" not in held, held

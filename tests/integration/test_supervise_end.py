@@ -6,6 +6,7 @@ import time
 import pytest
 
 from lib import host
+from test_handover import kill_keeper
 
 
 def hangs_on_stop(it, bundle, seconds=12):
@@ -188,3 +189,17 @@ def test_a_stop_lets_the_hooks_of_the_run_before_end(supervised, bundle, work):
     it.runtime.call("stop", box.id).ok()
     assert hooks_run(work) == ALL_HOOKS
     it.rm(box).ok()
+
+
+def test_a_removal_whose_hooks_need_a_keeper_waits_for_the_next_one(supervised, bundle, work):
+    supervised.begin()
+    box, other = (bundle("true").hook("poststop", f"echo run >> {work}/hooks") for _ in range(2))
+    supervised.up(box, other).ok()
+    supervised.wait(box, other).ok("0\n0\n")
+    kill_keeper(supervised)
+    supervised.rm(box).fails("its poststop hooks cannot be run", "start another with: gantry supervise").one_line()
+    supervised.rm("--force", other).ok()
+    assert not os.path.exists(f"{work}/hooks")
+    supervised.begin()
+    supervised.rm(box).ok()
+    assert host.read(f"{work}/hooks") == "run\n"
