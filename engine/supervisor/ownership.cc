@@ -124,7 +124,7 @@ io::Task<Result<bool>> mark(Env& env, const Turn& turn, std::string id) {
 int remove_log_files(void* options) {
   // Whoever reads what we print need not wait for this.
   const sys::Fd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) ::dup2(nowhere.get(), fd);
+  for (int fd = STDIN_FILENO; nowhere && fd <= STDERR_FILENO; ++fd) ::dup2(nowhere.get(), fd);
   const Result<> removed = LogFile(*static_cast<const LogOptions*>(options)).remove_all();
   return removed ? 0 : std::clamp(removed.error().sys_errno, 1, 255);
 }

@@ -95,8 +95,8 @@ def test_a_copier_that_nobody_needs_leaves_no_holder(supervised, slow, bundle):
 @pytest.mark.parametrize("whom", ["copier", "supervisor", "both"])
 def test_kill_9_in_mid_flow(supervised, slow, bundle, whom):
     supervised.begin()
-    box = bundle().sh("i=0; while [ ! -e /stop ]; do echo tick $i; i=$((i+1)); [ $((i % 10)) != 0 ] || usleep 500; done; "
-                      "echo end $i; sleep 1000")
+    box = bundle().sh("i=0; while [ ! -e /stop ]; do echo tick $i; i=$((i+1)); [ $((i % 10)) != 0 ] || usleep 500; "
+                      "done; echo end $i; sleep 1000")
     up(supervised, slow, box, "cri,size=200k,files=100").ok()
     for turn in range(12):
         one = one_copier(supervised)
@@ -111,8 +111,11 @@ def test_kill_9_in_mid_flow(supervised, slow, bundle, whom):
         slow.go()
         host.eventually(lambda: copiers(supervised) not in ([], [one]), what="another copier")
     open(f"{box.rootfs}/stop", "w").close()
-    host.eventually(lambda: "end" in log(supervised, slow, box), 20, "the end of the flow")
-    ticks, end = log(supervised, slow, box).split("end ")
+
+    def whole():
+        return log(supervised, slow, box).partition("end ")
+    host.eventually(lambda: whole()[2].endswith("\n"), 20, "the end of the flow")
+    ticks, _, end = whole()
     assert in_order(ticks) == int(end)
     supervised.rm("-f", box).ok()
 
@@ -145,7 +148,8 @@ def test_a_server_that_hangs_when_the_log_is_opened(supervised, slow, bundle):
         calls.append(supervised.runtime.spawn("up", *flags, each.path))
         time.sleep(0.3)  # a place that nobody gives back is lent after a second
     slow.hang()
-    supervised.runtime.finish(calls[1]).fails(f"log {slow.point}/log: fuse.slow at {slow.point} has not answered for 5 s")
+    supervised.runtime.finish(calls[1]).fails(
+        f"log {slow.point}/log: fuse.slow at {slow.point} has not answered for 5 s")
     assert not os.path.exists(f"{supervised.state_dir}/{box.id}")
     slow.go()
     host.eventually(lambda: copiers(supervised) == [], 5, "the end of the log copier")
@@ -177,7 +181,7 @@ def test_while_a_server_hangs_stop_comes_back_and_then_nothing_is_lost(supervise
     supervised.rm("-f", boxes[1]).ok()
     slow.go()
     host.eventually(lambda: log(supervised, slow, boxes[2], boxes[2].id) == "last words\n", what="the last words")
-    before = in_order(log(supervised, slow, boxes[0], boxes[0].id))
+    before = host.eventually(lambda: in_order(log(supervised, slow, boxes[0], boxes[0].id)), what="whole lines")
     host.eventually(lambda: in_order(log(supervised, slow, boxes[0], boxes[0].id)) > before + 20, what="more output")
     supervised.rm("-f", boxes[0], boxes[2]).ok()
     host.eventually(lambda: copiers(supervised) == [] and os.listdir(slow.behind) == [], 5, "the end of all")
@@ -217,10 +221,10 @@ def test_a_supervisor_that_dies_while_a_server_hangs_costs_nothing(supervised, s
     supervised.await_supervisor(supervised.kill_supervisor())
     if how == "take":
         assert former in copiers(supervised, supervised.keeper)
-    before = in_order(supervised.log(other))
+    before = host.eventually(lambda: in_order(supervised.log(other)), what="whole lines")
     host.eventually(lambda: in_order(supervised.log(other)) > before + 10, what="output of the other one")
     slow.go()
-    before = in_order(log(supervised, slow, box))
+    before = host.eventually(lambda: in_order(log(supervised, slow, box)), what="whole lines")
     host.eventually(lambda: in_order(log(supervised, slow, box)) > before + 20, what="more output")
     supervised.rm("-f", box, other).ok()
 
@@ -240,7 +244,7 @@ def test_what_a_copier_was_asked_when_it_died_is_asked_again(supervised, slow, b
     supervised.runtime.finish(call).ok()
     supervised.wait(late).ok("0\n")
     host.eventually(lambda: log(supervised, slow, late, "b") == "late\n", what="output")
-    before = in_order(log(supervised, slow, box, "a"))
+    before = host.eventually(lambda: in_order(log(supervised, slow, box, "a")), what="whole lines")
     host.eventually(lambda: in_order(log(supervised, slow, box, "a")) > before + 10, what="more output")
     supervised.rm("-f", box, late).ok()
 
@@ -262,7 +266,7 @@ def test_the_next_keeper_goes_on(supervised, slow, bundle, end, how):
         terminate(supervised)
         supervised.begin()
     slow.go()
-    before = in_order(log(supervised, slow, box))
+    before = host.eventually(lambda: in_order(log(supervised, slow, box)), what="whole lines")
     host.eventually(lambda: in_order(log(supervised, slow, box)) > before + 20, what="more output")
     assert "is lost" not in host.read(supervised.errors)
     supervised.rm("-f", box).ok()
@@ -276,7 +280,7 @@ def test_a_server_that_fails_is_tried_again(supervised, slow, bundle):
     slow.fail()
     time.sleep(0.5)
     slow.go()
-    before = in_order(log(supervised, slow, box))
+    before = host.eventually(lambda: in_order(log(supervised, slow, box)), what="whole lines")
     host.eventually(lambda: in_order(log(supervised, slow, box)) > before + 20, what="more output")
     supervised.rm("-f", box).ok()
 
@@ -321,6 +325,6 @@ def test_a_moved_log_is_opened_anew(supervised, slow, bundle):
 
     def both():
         return log(supervised, slow, box, "moved") + log(supervised, slow, box)
-    before = in_order(both())
+    before = host.eventually(lambda: in_order(both()), what="whole lines")
     host.eventually(lambda: in_order(both()) > before + 10, what="more output")
     supervised.rm("-f", box).ok()
