@@ -15,7 +15,7 @@ from lib.player import rewrite, write_definition
 from lib.stepper import Stopped, count_calls, steps
 
 # Of all calls of one command, those that a run of the suite visits; set GANTRY_RACE_STEPS=100000 for all of them.
-BUDGET = int(os.environ.get("GANTRY_RACE_STEPS", "9"))
+BUDGET = int(os.environ.get("GANTRY_RACE_STEPS", "6"))
 CALLS = {"openat", "close", "flock", "renameat", "unlinkat", "rmdir", "mkdir", "sendmsg", "connect", "pidfd_send_signal"}
 
 pytestmark = [pytest.mark.ours("about gantry's own supervisor"),
