@@ -16,6 +16,7 @@
 #include "engine/seccomp_cache.h"
 #include "engine/slots.h"
 #include "sys/file.h"
+#include "sys/pipe.h"
 #include "sys/proc.h"
 #include "sys/text.h"
 
@@ -44,7 +45,6 @@ class Execution final : public LaunchHandler {
   Result<LaunchRequest> plan();
   io::Task<Result<sys::Child>> start(std::optional<io::Signals>& forwarded);
   Result<> choose_cgroup();
-  Result<> make_gate();
   std::string reason(const Result<sys::Child>& launched) const;
   Result<std::vector<sys::Fd>> open_cgroups(bool with_unified);
   io::Task<Result<>> send_cgroups(Dialogue& dialogue, bool with_unified);
@@ -62,7 +62,7 @@ class Execution final : public LaunchHandler {
   CompiledSeccomp seccomp_;
   std::optional<ForegroundTerminal> terminal_;
   sys::Fd console_, pidfd_socket_, cgroup_dir_;
-  sys::Fd gate_read_, gate_write_;
+  sys::Pipe gate_;  ///< the process waits at it, behind its filter, until the listener is fetched; its end ends it
 };
 
 Result<> Execution::load() {
@@ -123,15 +123,6 @@ Result<> Execution::choose_cgroup() {
   return {};
 }
 
-/// The process waits behind its filter until the listener is fetched; the end of this pipe ends it.
-Result<> Execution::make_gate() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "pipe");
-  gate_read_ = sys::Fd(ends[0]);
-  gate_write_ = sys::Fd(ends[1]);
-  return {};
-}
-
 Result<LaunchRequest> Execution::plan() {
   PlanContext context;
   context.id = container_->record.id;
@@ -141,8 +132,8 @@ Result<LaunchRequest> Execution::plan() {
   context.slots.console_socket = slots_.add(terminal_ ? terminal_->child_end() : console_.get());
   context.slots.pidfd_socket = slots_.add(pidfd_socket_.get());
   if (seccomp_.listener) {
-    GANTRY_TRY(make_gate());
-    context.slots.exec_fifo = slots_.add(gate_read_.get());
+    GANTRY_LET(gate_, sys::Pipe::open());
+    context.slots.exec_fifo = slots_.add(gate_.read.get());
   }
   GANTRY_TRY(choose_cgroup());
   // Members of the container's pid namespace see what is cloned: by then no cgroup of the host may be open in it.
@@ -202,7 +193,7 @@ io::Task<Result<>> Execution::committed(const sys::Child& process, int listener)
   if (listener < 0) co_return Result<>();
   const std::string state = state_json(container_->record, Status::kRunning, container_->record.pid);
   GANTRY_CO_TRY(co_await hand_over_listener(env_.loop, *spec_.seccomp, process, listener, state));
-  co_return sys::write_all(gate_write_, "0");
+  co_return sys::write_all(gate_.write, "0");
 }
 
 /// The launcher is a member too when it clones; so are two helpers of runc's.
