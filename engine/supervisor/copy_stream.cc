@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <optional>
 #include <utility>
 
 #include "engine/supervisor/copy_pace.h"
@@ -45,6 +46,7 @@ class Room {
   void grow() {
     if (std::exchange(tried_, true)) return;
     const int usual = ::fcntl(source_, F_GETPIPE_SZ);
+    if (usual > kUsualPipe) bytes_ = static_cast<uint64_t>(usual);
     if (usual <= 0 || usual >= kBusyPipe || ::fcntl(source_, F_SETPIPE_SZ, kBusyPipe) < kBusyPipe) return;
     usual_ = usual;
     bytes_ = kBusyPipe;
@@ -76,6 +78,14 @@ class Flood {
   Copier& copier_;
   bool flooding_ = false;
 };
+
+/// What a pipe holds; nothing for what is no pipe.
+std::optional<uint64_t> bytes_in_pipe(int fd) {
+  struct stat about{};
+  int bytes = 0;
+  if (::fstat(fd, &about) != 0 || !S_ISFIFO(about.st_mode) || ::ioctl(fd, FIONREAD, &bytes) != 0) return std::nullopt;
+  return static_cast<uint64_t>(bytes);
+}
 
 /// What copying came to.
 enum class Rest : uint8_t { kEnd, kQuiet, kCancelled };
@@ -172,12 +182,13 @@ io::Task<> StreamCopy::copy() {
 
 io::Task<Result<bool>> drain_stream(io::Loop& loop, Copier& copier, StreamId id, int source, LogFile& log,
                                     io::Deadline deadline) {
-  int left = 0;
-  struct stat about{};
   // A terminal does not count what is still on its way through the line discipline; reading does see it.
-  const bool known = ::fstat(source, &about) == 0 && S_ISFIFO(about.st_mode) && ::ioctl(source, FIONREAD, &left) == 0;
-  const uint64_t target = copier.progress(id).offset + static_cast<uint64_t>(left);
+  const bool counts = bytes_in_pipe(source).has_value();
+  std::optional<uint64_t> target;
   for (;;) {
+    // A batch that waits for the log is in no offset yet: not before that is written.
+    if (counts && !target && !copier.stalled(id.slot))
+      target = copier.progress(id).offset + bytes_in_pipe(source).value_or(0);
     GANTRY_CO_LET(const Copier::Moved moved, copier.step(id, source, log));
     if (moved == Copier::Moved::kEnd || moved == Copier::Moved::kNothing) co_return true;
     if (moved == Copier::Moved::kStalled) {
@@ -187,8 +198,8 @@ io::Task<Result<bool>> drain_stream(io::Loop& loop, Copier& copier, StreamId id,
       if (wake == io::Wake::kCancelled) co_return false;
       continue;
     }
-    if (!known && deadline.expired()) co_return false;
-    if (known && copier.progress(id).offset >= target && !copier.stalled(id.slot)) co_return true;
+    if (!counts && deadline.expired()) co_return false;
+    if (target && copier.progress(id).offset >= *target && !copier.stalled(id.slot)) co_return true;
     const io::Wake wake = co_await io::yield_now(loop);
     if (wake == io::Wake::kCancelled) co_return false;
   }

@@ -57,7 +57,7 @@ struct Box {
   std::array<sys::Fd, 2> sources;
   io::Scope scope;
   std::array<std::optional<StreamCopy>, 2> copies;
-  bool found = true;  ///< the log was there before
+  bool found = true;  ///< there were files of the log before
 };
 
 class Worker {
@@ -107,7 +107,8 @@ class Worker {
         co_await close(frame.slot);
         break;
       case CopyTag::kStart:
-        if (box != nullptr) start(*box, frame, std::move(fds));
+        // A kResume that waited for its turn may have brought them already.
+        if (box != nullptr && !box->sources[0]) start(*box, frame, std::move(fds));
         break;
       case CopyTag::kDrain:
         if (box == nullptr) reply = reply_to(frame, true);
@@ -199,8 +200,7 @@ class Worker {
   }
 
   Result<> open_log(Box& box, uint16_t slot) {
-    struct stat file{};
-    box.found = ::lstat(box.log.path().c_str(), &file) == 0;
+    box.found = box.log.has_files();
     GANTRY_TRY(box.log.prepare());
     box.log.release();
     return copier_.open_slot(slot);

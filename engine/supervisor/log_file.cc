@@ -177,6 +177,15 @@ Result<> LogFile::start_new() {
   return {};
 }
 
+bool LogFile::has_files() const {
+  if (options_.driver == LogDriver::kNone) return false;
+  for (unsigned number = 0; number < options_.max_files; ++number) {
+    struct stat file{};
+    if (calls_->lstat(name(number), file) == 0 || (errno != ENOENT && errno != ENOTDIR)) return true;
+  }
+  return false;
+}
+
 Result<> LogFile::remove_all() {
   fd_.reset();
   if (options_.driver == LogDriver::kNone || options_.path.empty()) return {};

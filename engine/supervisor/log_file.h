@@ -53,6 +53,9 @@ class LogFile {
   /// Makes PATH anew after shift(1), or for max_files == 1 in the place of what is there.
   Result<> start_new();
 
+  /// Whether there is a file of this log, rotated ones included, or nobody can tell.
+  bool has_files() const;
+
   /// Removes all files of this log; missing ones are fine. Nothing to do for LogDriver::kNone.
   Result<> remove_all();
 

@@ -27,7 +27,8 @@ class Output {
   virtual io::Task<Result<>> remove_log(io::Deadline deadline) = 0;
 
   /// Before a run in `slot`: makes missing directories, opens the log, so that errors come when a person can read them,
-  /// and counts the streams from zero. `found`: there was such a file before, or nobody knows; also after an error.
+  /// and counts the streams from zero. `found`: there were files of this log before, or nobody knows; also after an
+  /// error.
   virtual io::Task<Result<>> prepare(uint32_t slot, bool& found) = 0;
   /// Copies from now on. The descriptors (`err` may be invalid) must stay open until close().
   virtual void copy(uint32_t slot, const sys::Fd& out, const sys::Fd& err) = 0;

@@ -32,6 +32,7 @@ constexpr int64_t kFirstPauseMs = 100;
 constexpr int64_t kLastPauseMs = 5'000;
 constexpr int64_t kSoundNs = 1'000'000'000;  ///< who lives that long is started again at once
 constexpr uint32_t kGoSerial = 0;
+constexpr uint64_t kNoDevice = uint64_t{1} << 63U;  ///< in the key of one whose device nobody knows any more
 
 int be_copier(void* given) {
   return run_copy_worker(*static_cast<const CopyWorker*>(given));
@@ -364,8 +365,9 @@ std::shared_ptr<OutputDevice> OutputDevices::adopted(uint32_t slot) {
     if (device->name().slot == slot) return device;
   // What the copier had in hand is lost.
   slots_.mark(slot);
-  adopt(slot, slot, CopyHands());
-  return devices_.at(slot);
+  const uint64_t key = kNoDevice | slot;
+  adopt(slot, key, CopyHands());
+  return devices_.at(key);
 }
 
 void OutputDevices::begin() {

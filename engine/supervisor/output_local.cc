@@ -1,6 +1,5 @@
 #include "engine/supervisor/output_local.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -35,9 +34,8 @@ io::Task<Result<>> LocalOutput::remove_log(io::Deadline) {
 }
 
 Result<> LocalOutput::open_log(bool& found) {
-  found = false;
+  found = log_.has_files();
   if (log_.options().driver == LogDriver::kNone) return {};
-  found = ::faccessat(AT_FDCWD, log_.path().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
   GANTRY_TRY(log_.prepare());
   return log_.check_local();
 }

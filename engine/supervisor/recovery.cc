@@ -254,6 +254,9 @@ io::Task<Result<>> Supervisor::recover() {
   if (parts.fresh_copier)
     for (const auto& [slot, log] : by_slot) GANTRY_CO_TRY(parts.copier.open_slot(slot));
   co_await drop_strangers();
+  // A run that nobody knows now, because its definition cannot be read, needs its device all the same.
+  for (const auto& [key, run] : parts.held)
+    if (run.device_slot != 0) parts.devices.adopted(run.device_slot)->enter();
   parts.devices.begin();
   for (auto& [container, kept] : found) adopt(std::move(container), std::move(kept), false);
   co_return Result<>();

@@ -136,6 +136,20 @@ def test_a_log_may_have_another_name_in_its_own_directory(supervised, bundle):
     os.unlink(path)
 
 
+def test_a_failed_up_removes_only_the_log_that_it_made(supervised, bundle, work):
+    """What is left of another day, rotated by whomever, is not its own."""
+    supervised.begin()
+    box = bundle("/no/such/program")
+    os.mkdir(f"{work}/logs")
+    flags = ("--log", f"cri,path={work}/logs/app.log")
+    assert supervised.up(box, flags=flags).code != 0
+    assert os.listdir(f"{work}/logs") == []
+    with open(f"{work}/logs/app.log.2", "w", encoding="ascii") as older:
+        older.write("of another day\n")
+    assert supervised.up(box, flags=flags).code != 0
+    assert host.read(f"{work}/logs/app.log.2") == "of another day\n"
+
+
 def test_one_path_for_many_containers_is_refused_at_once(supervised, bundle):
     supervised.begin()
     boxes = [bundle().sh("true"), bundle().sh("true")]

@@ -4,6 +4,7 @@
 #include <termios.h>
 
 #include <catch2/catch.hpp>
+#include <fstream>
 
 #include "engine/supervisor/copy_stream.h"
 #include "io/scope.h"
@@ -203,6 +204,53 @@ TEST_CASE("the last bytes arrive although a grandchild holds the pipe") {
   CHECK(logged(log) == "last words");
   REQUIRE(*copier.finish_stream({0, 0}, log) == Copier::Moved::kEnd);
   CHECK(decode_log(log, {}).ends[0] == 1);
+}
+
+io::Task<Result<bool>> drain_when_there_is_room(io::Loop& loop, Copier& copier, int source, LogFile& log,
+                                                std::string directory) {
+  const io::Deadline soon = io::Deadline::in_ms(0);
+  GANTRY_CO_LET(const bool early, co_await drain_stream(loop, copier, {0, 0}, source, log, soon));
+  if (early) co_return fail("there was no room");
+  std::filesystem::create_directory(directory);
+  const io::Deadline later = io::Deadline::in_ms(10'000);
+  Result<bool> all = co_await drain_stream(loop, copier, {0, 0}, source, log, later);
+  co_return all;
+}
+
+TEST_CASE("what waited for the log does not count for what is in the pipe") {
+  TempDir dir;
+  io::Loop loop;
+  Copier copier = make_copier();
+  LogFile log(options_at(dir.file("missing/log")));
+  REQUIRE(copier.open_slot(0));
+  const Pipe pipe = make_pipe();
+  REQUIRE(::fcntl(pipe.read.get(), F_SETFL, O_NONBLOCK) == 0);
+  REQUIRE(::fcntl(pipe.write.get(), F_SETPIPE_SZ, 1 << 20) >= 1 << 20);
+  const std::string much = make_output(1, 1'800'000, false);
+  put(pipe, std::string_view(much).substr(0, 900'000));
+  REQUIRE(*copier.step({0, 0}, pipe.read.get(), log) == Copier::Moved::kStalled);
+  put(pipe, std::string_view(much).substr(900'000, 200'000));
+  // The other end stays open: a grandchild has it.
+  const Result<bool> all = loop.run(drain_when_there_is_room(loop, copier, pipe.read.get(), log, dir.file("missing")));
+  REQUIRE(all);
+  CHECK(*all);
+  CHECK(difference(logged(log), much.substr(0, 1'100'000)) == "");
+}
+
+TEST_CASE("a log is there when any of its files is, or when nobody can tell") {
+  TempDir dir;
+  const LogFile log(options_at(dir.file("log")));
+  CHECK_FALSE(log.has_files());
+  CHECK_FALSE(LogFile(options_at(dir.file("missing/log"))).has_files());
+  std::ofstream(dir.file("log.3")) << "kept\n";
+  CHECK(log.has_files());
+  class Broken final : public CopyCalls {
+    int lstat(const std::string&, struct stat&) override {
+      errno = EIO;
+      return -1;
+    }
+  } broken;
+  CHECK(LogFile(options_at(dir.file("other")), broken).has_files());
 }
 
 TEST_CASE("a terminal is copied to its last byte") {
