@@ -93,6 +93,9 @@ Result<> Execution::load() {
 /// The launcher belongs to the host's pid namespace and shares its memory, for a moment, with the new process: not
 /// where somebody may look into that.
 bool Execution::may_be_traced() const {
+  // Who else lives in such a pid namespace, and with which rights, nobody says.
+  const NamespaceSpec& pids = spec_.ns(NamespaceType::kPid);
+  if (!pids.wanted || !pids.path.empty()) return true;
   if (spec_.ns(NamespaceType::kUser).wanted) return false;
   const auto traces = [](const std::optional<Capabilities>& sets) {
     constexpr uint64_t kTrace = uint64_t{1} << CAP_SYS_PTRACE;

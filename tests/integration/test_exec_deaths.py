@@ -73,3 +73,23 @@ def test_a_cgroup_that_takes_nobody_sees_one_process_only(runtime, bundle, work)
     assert "EBUSY" in trace, trace
     # One launcher, one process.
     assert len(re.findall(r"\) = [1-9]\d*$", trace, re.M)) == 2, trace
+
+
+def shares_memory(runtime, work, *words):
+    """Whether the process of an exec is cloned on the launcher's memory."""
+    argv = ["strace", "-f", "-qq", "-o", f"{work}/trace", "-e", "trace=clone3,clone", runtime.program, "--root", runtime.root]
+    subprocess.run([*argv, "exec", *words], stdin=subprocess.DEVNULL, check=True, timeout=20)
+    return any("CLONE_VM" in line and "CLONE_PARENT" in line for line in host.read(f"{work}/trace").splitlines())
+
+
+def test_memory_is_shared_only_where_nobody_may_look_into_it(runtime, bundle, work):
+    """The launcher is a process of the host: who may trace the new one must not find the launcher's memory in it."""
+    b = bundle()
+    pid = runtime.idle(b)
+    assert shares_memory(runtime, work, b.id, "true")
+    assert not shares_memory(runtime, work, "--cap", "CAP_SYS_PTRACE", b.id, "true")
+    neighbour = bundle()
+    namespaces = neighbour.config["linux"]["namespaces"]
+    next(entry for entry in namespaces if entry["type"] == "pid")["path"] = f"/proc/{pid}/ns/pid"
+    runtime.idle(neighbour)
+    assert not shares_memory(runtime, work, neighbour.id, "true")
