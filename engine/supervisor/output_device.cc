@@ -388,7 +388,7 @@ io::Task<> OutputDevices::end() {
   // What no run depends on needs nobody who holds it.
   for (auto device = devices_.begin(); device != devices_.end();) {
     const uint32_t slot = device->second->name().slot;
-    const bool needed = !device->second->runs().empty();
+    const bool needed = device->second->needed_later();
     device = needed ? std::next(device) : devices_.erase(device);
     if (!needed) (void)co_await keeper_.release(slot);
   }

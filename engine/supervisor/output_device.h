@@ -61,6 +61,12 @@ class OutputDevice {
   /// Somebody needs it, or not any more.
   void enter() { ++users_; }
   void leave();
+  /// For a run that nobody knows now: the keeper is to hold our journal as long as this supervisor lives, and longer.
+  void pin() {
+    enter();
+    pinned_ = true;
+  }
+  bool needed_later() const { return pinned_ || !runs_.empty(); }
 
   /// Sends and waits for the answer; one that reports an error is that error. ETIMEDOUT, ECANCELED.
   io::Task<Result<CopyFrame>> ask(CopyFrame request, io::Deadline deadline);
@@ -93,7 +99,7 @@ class OutputDevice {
   Name name_;
   CopyHands hands_;
   bool held_ = false, fresh_ = false, dismissed_ = false, told_ = false;
-  bool journal_broken_ = false, killed_ = false;
+  bool journal_broken_ = false, killed_ = false, pinned_ = false;
   unsigned users_ = 0;
   uint32_t serial_ = 0;
   std::map<uint16_t, Run> runs_;

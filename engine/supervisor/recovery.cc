@@ -256,7 +256,7 @@ io::Task<Result<>> Supervisor::recover() {
   co_await drop_strangers();
   // A run that nobody knows now, because its definition cannot be read, needs its device all the same.
   for (const auto& [key, run] : parts.held)
-    if (run.device_slot != 0) parts.devices.adopted(run.device_slot)->enter();
+    if (run.device_slot != 0) parts.devices.adopted(run.device_slot)->pin();
   parts.devices.begin();
   for (auto& [container, kept] : found) adopt(std::move(container), std::move(kept), false);
   co_return Result<>();

@@ -272,6 +272,37 @@ def test_the_next_keeper_goes_on(supervised, slow, bundle, end, how):
     supervised.rm("-f", box).ok()
 
 
+def journal(pid):
+    """Which memory file a copier's journal is."""
+    fds = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    return [os.stat(fd).st_ino for fd in fds if os.readlink(fd).startswith("/memfd:")]
+
+
+def test_a_definition_that_cannot_be_read_for_a_while_keeps_its_device(supervised, slow, bundle):
+    """The journal is held as long as the run is, over supervisors that know neither, and the log goes on with it."""
+    supervised.begin()
+    box = bundle().sh(TICKS)
+    up(supervised, slow, box).ok()
+    before = journal(one_copier(supervised))
+    assert len(before) == 1
+    path = f"{supervised.state_dir}/{box.id}/definition.json"
+    os.rename(path, f"{supervised.work}/definition")
+    with open(path, "w", encoding="ascii") as damaged:
+        damaged.write("{")
+    for _ in range(2):
+        former = supervised.supervisor()
+        os.kill(former, signal.SIGHUP)
+        supervised.await_supervisor(former)
+    os.rename(f"{supervised.work}/definition", path)
+    former = supervised.supervisor()
+    os.kill(former, signal.SIGHUP)
+    supervised.await_supervisor(former)
+    assert journal(one_copier(supervised)) == before
+    seen = len(log(supervised, slow, box))
+    host.eventually(lambda: len(log(supervised, slow, box)) > seen, what="more of it")
+    supervised.rm("-f", box).ok()
+
+
 def test_a_server_that_fails_is_tried_again(supervised, slow, bundle):
     supervised.begin()
     box = bundle().sh(TICKS)
